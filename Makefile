@@ -1,0 +1,52 @@
+# The front door. `make drill` and `make test` need Python 3.11+ and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Where it is set, every pytest that a test starts would rewrite all plugins' asserts anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: drill test lint matrix bench clean
+.DELETE_ON_ERROR:
+
+# Drills on real input; ends with the DR section, build/drill.html and build/drill.json.
+drill: $(READY)
+	$(BIN)/python -m pytest example_drills --dr-tier=critical \
+		--html=build/drill.html --self-contained-html --dr-report=build/drill.json $(ARGS)
+
+# The whole test suite.
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+# Style, types, and the direction of the rooms' imports.
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The built wheel under each supported Python, and under the lowest dependencies.
+matrix: $(VENV)/.ready-dev
+	$(BIN)/tox run
+
+# Speed against peers measured in the same run.
+bench: $(READY)
+	$(BIN)/python tests/benchmarks/plugin_cost.py
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "pytest-drdrill needs Python 3.11 or newer; $$($(PYTHON) --version 2>&1) was found." \
+			"Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) can't make a virtual environment; on Debian and Ubuntu, install python3-venv" >&2; \
+		exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.ready-dev: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf build dist $(VENV) .tox .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,135 @@
+"""Durations as people write them: parsed, and formatted so that they parse back."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+ACCEPTED = '"15m", "1h30m", "500ms", "90d", "PT15M" or a timedelta'
+"""The accepted forms, as every message about a bad duration names them."""
+
+_MICROSECONDS = {
+    "w": 604_800_000_000,
+    "d": 86_400_000_000,
+    "h": 3_600_000_000,
+    "m": 60_000_000,
+    "s": 1_000_000,
+    "ms": 1_000,
+    "us": 1,
+}
+_NUMBER = r"[0-9]{1,1000}(?:\.[0-9]{1,1000})?"
+# Descending units, each at most once: "30m1h" is more likely a slip than a wish. Spaces belong to
+# the number behind them, so that there is one way to read them and a refusal is quick.
+_PLAIN = re.compile("".join(rf"(?:\s*({_NUMBER})\s*{unit})?" for unit in _MICROSECONDS))
+_ISO = re.compile(
+    rf"P(?:({_NUMBER})W)?(?:({_NUMBER})D)?(?:T(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?)?"
+)
+_SHOWN = 80
+
+
+def parse_duration(value: str | timedelta) -> timedelta:
+    """Read a duration: ``"15m"``, ``"1h30m"``, ``"500ms"``, ISO 8601 ``"PT15M"``, or a timedelta.
+
+    Units are w, d, h, m, s, ms and us, in descending order, each with an optional decimal part.
+    ISO 8601 durations may hold weeks, days, hours, minutes and seconds; years and months have no
+    fixed length and are refused.
+
+    Args:
+        value: the text, or a timedelta, which is checked and returned as it is.
+
+    Returns:
+        A duration of zero or more, to the microsecond.
+
+    Raises:
+        TypeError: for a bare number, which has no unit, or any other type.
+        ValueError: for text that is no duration, a negative one, or one out of range.
+    """
+    if isinstance(value, timedelta):
+        if value < timedelta(0):
+            raise ValueError(f"a duration can't be negative: {value!r}")
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise TypeError(f"{value!r} has no unit; write {ACCEPTED}")
+    if not isinstance(value, str):
+        raise TypeError(f"{_shown(value)} is no duration; write {ACCEPTED}")
+    text = value.strip()
+    if match := _PLAIN.fullmatch(text):
+        parts, units = match.groups(), tuple(_MICROSECONDS)
+    elif match := _ISO.fullmatch(text):
+        parts, units = match.groups(), ("w", "d", "h", "m", "s")
+    else:
+        raise ValueError(f"{_shown(value)} is no duration; write {ACCEPTED}")
+    if not any(parts) or text.endswith("T"):
+        raise ValueError(f"{_shown(value)} is no duration; write {ACCEPTED}")
+    from fractions import Fraction  # 2 ms that only a duration in text need cost
+
+    exact = sum(
+        (
+            Fraction(part) * _MICROSECONDS[unit]
+            for part, unit in zip(parts, units, strict=True)
+            if part
+        ),
+        Fraction(0),
+    )
+    microseconds = round(exact)
+    if exact and not microseconds:
+        raise ValueError(f"{_shown(value)} is below the resolution of one microsecond")
+    try:
+        return timedelta(microseconds=microseconds)
+    except OverflowError:
+        raise ValueError(f"{_shown(value)} is out of range") from None
+
+
+def format_duration(value: timedelta) -> str:
+    """Write a duration exactly and compactly: ``1h30m``, ``2m3.5s``, ``340ms``, ``0s``.
+
+    For every duration of zero or more, ``parse_duration(format_duration(value)) == value``.
+    A negative one is led by ``-``.
+    """
+    rest = value // timedelta(microseconds=1)
+    sign, rest = ("-", -rest) if rest < 0 else ("", rest)
+    if not rest:
+        return "0s"
+    if rest < _MICROSECONDS["s"]:
+        unit = "ms" if rest >= _MICROSECONDS["ms"] else "us"
+        return f"{sign}{_decimal(rest, _MICROSECONDS[unit])}{unit}"
+    text = sign
+    for unit in ("d", "h", "m"):
+        count, rest = divmod(rest, _MICROSECONDS[unit])
+        text += f"{count}{unit}" if count else ""
+    return text + (f"{_decimal(rest, _MICROSECONDS['s'])}s" if rest else "")
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a measured number of seconds for a reader, rounded: ``4.31s``, ``12ms``, ``1h2m``.
+
+    Three digits below a minute, whole seconds below an hour, whole minutes below a day, whole hours
+    above: enough to compare with a target, and no digits that were not measured.
+    """
+    magnitude = abs(seconds)
+    if magnitude == 0:
+        return "0s"
+    if magnitude < 60:  # noqa: PLR2004 - a minute
+        rounded = float(f"{seconds:.3g}")
+    elif magnitude < 3_600:  # noqa: PLR2004 - an hour
+        rounded = round(seconds)
+    elif magnitude < 86_400:  # noqa: PLR2004 - a day
+        rounded = round(seconds / 60) * 60
+    else:
+        rounded = round(seconds / 3_600) * 3_600
+    try:
+        span = timedelta(seconds=rounded)
+    except OverflowError:
+        return f"{seconds:.3g}s"
+    return format_duration(span) if span else "<1us"
+
+
+def _decimal(count: int, per_unit: int) -> str:
+    whole, part = divmod(count, per_unit)
+    digits = len(str(per_unit)) - 1
+    return f"{whole}.{part:0{digits}d}".rstrip("0").rstrip(".") if part else str(whole)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

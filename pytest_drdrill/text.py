@@ -1,0 +1,40 @@
+"""Text from outside (node ids, names, errors), made safe to carry and to store."""
+
+from __future__ import annotations
+
+NAME_LIMIT = 500
+"""Characters kept of a name, a service, an id."""
+TEXT_LIMIT = 10_000
+"""Characters kept of a note, a detail, an error."""
+
+
+def storable(value: object, limit: int = TEXT_LIMIT) -> str:
+    r"""Text that any UTF-8 file and any worker channel can take, of a bounded length.
+
+    Lone surrogates, which UTF-8 can't hold, are written as ``\udc80``; what is cut off is counted.
+    An object whose ``str()`` fails is named by its type: a bad note never breaks a drill.
+    """
+    if not isinstance(value, str):
+        try:
+            value = str(value)
+        except Exception as error:  # noqa: BLE001 - the user's own __str__ may raise anything
+            value = f"<{type(value).__name__} whose str() raised {type(error).__name__}>"
+    if len(value) > limit:
+        value = f"{value[:limit]}… ({len(value) - limit:,} more characters)"
+    if value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def one_line(value: object, limit: int = TEXT_LIMIT) -> str:
+    """Storable text on one line, with control characters written as escapes.
+
+    For messages that pytest itself prints, which takes them as they are.
+    """
+    text = storable(value, limit)
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

@@ -1,0 +1,56 @@
+"""Time, as every room meets it: the ``Clock`` protocol, and the clock on the wall."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What a drill and its parts know of time.
+
+    Spans are taken from ``monotonic``; moments, which people and backups compare, from ``now``.
+    A part that waits does so through its clock, never through ``asyncio`` or ``time`` directly, so
+    that a simulated drill can give it virtual time.
+    """
+
+    def now(self) -> datetime:
+        """The current moment, in UTC, aware."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start; never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass in asynchronous code."""
+        ...
+
+    def block(self, seconds: float) -> None:
+        """Let time pass in synchronous code."""
+        ...
+
+
+class RealClock:
+    """The machine's own clocks: ``time.monotonic`` for spans, UTC for moments."""
+
+    __slots__ = ()
+
+    def now(self) -> datetime:
+        """The current moment, in UTC, aware."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds of the system's monotonic clock."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the running event loop."""
+        import asyncio  # 46 ms that a synchronous suite need not pay
+
+        await asyncio.sleep(seconds)
+
+    def block(self, seconds: float) -> None:
+        """Sleep in this thread."""
+        time.sleep(seconds)

@@ -1,0 +1,146 @@
+"""The verdict: what was measured against what was promised."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pytest_drdrill.durations import format_duration, format_seconds
+from pytest_drdrill.measure.verdicts import (
+    DisasterNotObserved,
+    DrillFailure,
+    NotRecovered,
+    ObjectiveNotMeasured,
+    RPOExceeded,
+    RTOExceeded,
+)
+
+if TYPE_CHECKING:
+    from pytest_drdrill.measure.outage import Outage
+    from pytest_drdrill.measure.rpo import RPOTimer
+    from pytest_drdrill.measure.rto import RTOTimer
+    from pytest_drdrill.objectives import Objectives
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def judge(rto: RTOTimer, rpo: RPOTimer, objectives: Objectives) -> list[DrillFailure]:
+    """Every way in which this drill broke, or did not show, its promise; empty when it held."""
+    breaches: list[DrillFailure] = []
+    for outage in rto.outages:
+        breaches += _judge_outage(outage, rto, objectives)
+    own = [o for o in rto.outages if o.target is None]
+    if objectives.rto is not None and rto.reason_not_applicable is None and not own:
+        others = " (an outage with an rto of its own does not)" if rto.outages else ""
+        breaches.append(
+            ObjectiveNotMeasured(
+                f"an RTO of {format_duration(objectives.rto)} is promised and nothing measured it"
+                f"{others}: open rto_timer.outage(), or say rto_timer.not_applicable(reason)",
+                target=objectives.rto,
+            )
+        )
+    if breach := _judge_rpo(rpo, objectives):
+        breaches.append(breach)
+    return breaches
+
+
+def assumed_time(rto: RTOTimer) -> timedelta:
+    """The time that people would need, as the drill assumed it."""
+    return sum((span for _, span in rto.assumed), timedelta())
+
+
+def outage_target(outage: Outage, objectives: Objectives) -> timedelta | None:
+    """The objective an outage is held to: its own, else the drill's."""
+    return objectives.rto if outage.target is None else outage.target
+
+
+def fault_missed(outage: Outage) -> bool:
+    """Whether a watched check had to fail after the disaster and never did."""
+    return outage.down_seen is False and outage.expect_downtime
+
+
+def hold_missing(outage: Outage, objectives: Objectives) -> bool:
+    """Whether a recovery has to hold and nothing watched that it did."""
+    if objectives.hold is None or outage.recovered_at is None:
+        return False
+    return outage.held is None or outage.held < objectives.hold.total_seconds()
+
+
+def _judge_outage(outage: Outage, rto: RTOTimer, objectives: Objectives) -> list[DrillFailure]:
+    name = f"outage {outage.name!r}: " if outage.name else ""
+    target = outage_target(outage, objectives)
+    breaches: list[DrillFailure] = []
+    if fault_missed(outage):
+        breaches.append(
+            DisasterNotObserved(
+                f"{name}the watched check never failed after the disaster, so the fault missed or "
+                "was over before the first look; start until() right after the fault, or open the "
+                "outage with expect_downtime=False"
+            )
+        )
+    if outage.actual is None:
+        how = "no watched check held" if outage.watches else "still open when the drill ended"
+        breaches.append(NotRecovered(f"{name}{how}: never recovered", target=target))
+        return breaches
+    assumed = assumed_time(rto)
+    actual = outage.actual + assumed
+    if target is not None and actual > target:
+        parts = f" ({_exact(outage.actual)} measured, {_exact(assumed)} assumed)" if assumed else ""
+        breaches.append(
+            RTOExceeded(
+                f"{name}RTO of {format_duration(target)} exceeded: recovered after "
+                f"{_exact(actual)}{parts}, {format_seconds((actual - target).total_seconds())} "
+                "too late",
+                target=target,
+                actual=actual,
+            )
+        )
+    if outage.target is None and target is not None and hold_missing(outage, objectives):
+        assert objectives.hold is not None
+        breaches.append(
+            ObjectiveNotMeasured(
+                f"{name}the recovery has to hold for {format_duration(objectives.hold)}, which "
+                "only repeated checks can show: use rto_timer.until() or wait_until()",
+                target=target,
+            )
+        )
+    return breaches
+
+
+def _judge_rpo(rpo: RPOTimer, objectives: Objectives) -> DrillFailure | None:
+    target = objectives.rpo
+    if target is None:
+        return None
+    loss = rpo.measured()
+    if loss is None:
+        if rpo.reason_not_applicable is not None and not rpo.entered:
+            return None
+        return ObjectiveNotMeasured(
+            f"an RPO of {format_duration(target)} is promised and nothing measured it: "
+            f"{rpo.unknown()}; or say rpo_timer.not_applicable(reason)",
+            target=target,
+        )
+    lost = rpo.lost
+    if loss.actual is None:
+        return RPOExceeded(
+            f"RPO of {format_duration(target)} exceeded: none of {len(lost)} acknowledged writes "
+            "survived, so the loss has no bound",
+            target=target,
+        )
+    if loss.actual <= target and not (lost and not target):
+        return None
+    counted = f", {len(lost)} acknowledged writes lost" if lost else ""
+    holes = f", {len(rpo.holes)} of them holes before later survivors" if rpo.holes else ""
+    return RPOExceeded(
+        f"RPO of {format_duration(target)} exceeded: {_exact(loss.actual)} of work lost"
+        f"{counted}{holes} (basis: {loss.basis})",
+        target=target,
+        actual=loss.actual,
+    )
+
+
+def _exact(span: timedelta) -> str:
+    """To the millisecond, rounded up, so that a near miss does not look like its target."""
+    if span < timedelta(seconds=1):
+        return format_duration(span)
+    return format_duration(-(-span // _MILLISECOND) * _MILLISECOND)

@@ -1,0 +1,150 @@
+"""The write ledger: which acknowledged writes came through a disaster, and which did not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLoss:
+    """What a ledger shows after the survivors were read back.
+
+    Attributes:
+        lost: every acknowledged key that is missing, in the order of acknowledgement.
+        holes: those of ``lost`` that have a later acknowledged survivor: not a cut-off tail but
+            corruption.
+        indeterminate: keys whose answer never came: neither lost nor safe.
+        first_lost_at: monotonic seconds of the first lost acknowledgement, or None.
+        last_lost_at: monotonic seconds of the last lost acknowledgement, or None.
+        unbounded: there were acknowledged writes, and no key of the ledger survived.
+    """
+
+    lost: Sequence[Hashable]
+    holes: Sequence[Hashable]
+    indeterminate: Sequence[Hashable]
+    first_lost_at: float | None
+    last_lost_at: float | None
+    unbounded: bool
+
+    def seconds_lost(self, disaster_at: float) -> float | None:
+        """The measured loss: max(disaster, last lost ack) - first lost ack; 0 when nothing is lost.
+
+        None when the loss has no bound.
+        """
+        if self.unbounded:
+            return None
+        if self.first_lost_at is None or self.last_lost_at is None:
+            return 0.0
+        return max(disaster_at, self.last_lost_at) - self.first_lost_at
+
+
+class WriteLedger:
+    """Three states for each write: acknowledged, indeterminate, or never heard of.
+
+    Keys are any hashable values that identify a write. A key acknowledged more than once keeps its
+    first moment; one that was indeterminate and is acknowledged later counts as acknowledged.
+    """
+
+    __slots__ = ("_acknowledged", "_indeterminate", "_read_back", "_survivors")
+
+    def __init__(self) -> None:
+        self._acknowledged: dict[Hashable, float] = {}
+        self._indeterminate: dict[Hashable, None] = {}
+        self._survivors: set[Hashable] = set()
+        self._read_back = False
+
+    def acknowledged(self, key: Hashable, at: float) -> None:
+        """The system confirmed this write at ``at`` (monotonic seconds)."""
+        self._acknowledged.setdefault(key, at)
+        self._indeterminate.pop(key, None)
+
+    def indeterminate(self, key: Hashable) -> None:
+        """The answer to this write never came: it may or may not be there."""
+        if key not in self._acknowledged:
+            self._indeterminate[key] = None
+
+    def survived(self, keys: Iterable[Hashable], *, afresh: bool = False) -> None:
+        """These keys were read back after the recovery; several calls add up.
+
+        Args:
+            keys: what was found.
+            afresh: a new reading, which replaces the earlier one: what was there before the latest
+                disaster need not be there since.
+
+        Raises:
+            TypeError: a single text, which would be taken for its letters.
+        """
+        __tracebackhide__ = True
+        if isinstance(keys, str | bytes):
+            raise TypeError(f"survived() takes a collection of keys, not one text: {keys!r:.80}")
+        if afresh:
+            self._survivors.clear()
+        self._survivors.update(keys)
+        self._read_back = True
+
+    @property
+    def count(self) -> int:
+        """How many writes were acknowledged."""
+        return len(self._acknowledged)
+
+    def first_at(self) -> float:
+        """Monotonic seconds of the first acknowledgement.
+
+        Raises:
+            ValueError: nothing was acknowledged.
+        """
+        return min(self._acknowledged.values())
+
+    def last_at(self) -> float:
+        """Monotonic seconds of the last acknowledgement.
+
+        Raises:
+            ValueError: nothing was acknowledged.
+        """
+        return max(self._acknowledged.values())
+
+    @property
+    def used(self) -> bool:
+        """Whether anything at all was entered."""
+        return bool(self._acknowledged or self._indeterminate or self._read_back)
+
+    def unknown(self) -> str | None:
+        """Why this ledger says nothing of a loss, or None when it does."""
+        if not self._acknowledged:
+            return "no write was acknowledged"
+        if not self._read_back:
+            return "the survivors were never read back: call rpo_timer.survived(keys)"
+        return None
+
+    def loss(self) -> LedgerLoss:
+        """Compare what was acknowledged with what survived.
+
+        Raises:
+            ValueError: the ledger says nothing; the message says why (see ``unknown``).
+        """
+        if reason := self.unknown():
+            raise ValueError(reason)
+        # By moment, not by entry: writers that run concurrently report a little out of order.
+        by_time = sorted(self._acknowledged, key=self._acknowledged.__getitem__)
+        survivors = self._survivors
+        lost = [key for key in by_time if key not in survivors]
+        last_survivor = max(
+            (at for key, at in self._acknowledged.items() if key in survivors), default=None
+        )
+        holes = [
+            key
+            for key in lost
+            if last_survivor is not None and self._acknowledged[key] < last_survivor
+        ]
+        return LedgerLoss(
+            lost=lost,
+            holes=holes,
+            indeterminate=list(self._indeterminate),
+            first_lost_at=self._acknowledged[lost[0]] if lost else None,
+            last_lost_at=self._acknowledged[lost[-1]] if lost else None,
+            unbounded=len(lost) == len(by_time) and survivors.isdisjoint(self._indeterminate),
+        )

@@ -1,0 +1,45 @@
+"""One outage: a disaster and the recovery from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_drdrill.measure.timeline import Moment
+
+
+@dataclass(slots=True)
+class Outage:
+    """One disaster and the recovery from it.
+
+    Attributes:
+        name: as given, or ``""``.
+        disaster: when it struck; the clock starts here, not at detection.
+        target: its own objective, as of a failback, or None for the drill's.
+        expect_downtime: whether a watched check has to fail after the disaster.
+        detected_at: monotonic seconds at which something noticed, or None.
+        recovered_at: monotonic seconds at which the success run that held began, or None.
+        resolution: seconds between the last failed look and the first good one, or None.
+        held: seconds for which the recovery was watched to hold, or None.
+        down_seen: whether a watched check failed; None when nothing watched.
+    """
+
+    name: str
+    disaster: Moment
+    target: timedelta | None = None
+    expect_downtime: bool = True
+    detected_at: float | None = None
+    recovered_at: float | None = None
+    resolution: float | None = None
+    held: float | None = None
+    down_seen: bool | None = None
+    watches: int = field(default=0, repr=False)
+
+    @property
+    def actual(self) -> timedelta | None:
+        """The measured outage, without assumed time; None while it was not recovered."""
+        if self.recovered_at is None:
+            return None
+        return timedelta(seconds=max(0.0, self.recovered_at - self.disaster.at))

@@ -1,0 +1,249 @@
+"""Lost work: from a ledger of acknowledged writes, or from the recovery point of a backup."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pytest_drdrill.measure.ledger import LedgerLoss, WriteLedger
+from pytest_drdrill.measure.rto import required_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+    from pytest_drdrill.evidence.types import Basis
+    from pytest_drdrill.measure.timeline import Moment, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A measured loss.
+
+    Attributes:
+        actual: span of lost work; None when it has no bound.
+        basis: what it was measured from.
+    """
+
+    actual: timedelta | None
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True)
+class _RecoveryPoint:
+    """A recovery point, and the index of the first disaster that it can answer."""
+
+    moment: datetime
+    basis: Basis
+    since: int
+
+
+class RPOTimer:
+    """Measures how much acknowledged work a disaster cost.
+
+    From a write ledger: RPA = max(disaster, last lost acknowledgement) - first lost
+    acknowledgement, zero when nothing is lost. From a backup: RPA = disaster - its recovery point.
+    With both, or several recovery points, the largest decides.
+
+    Source of the definition: NIST SP 800-34 rev. 1, section 3.2.1 (recovery point objective: the
+    point in time, prior to a disruption, to which data must be recovered).
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything that was entered."""
+        self.ledger = WriteLedger()
+        self._recovery_points: list[_RecoveryPoint] = []
+        # How many disasters had struck when survivors were last read back, when a recovery point
+        # was last given, and when one was last given before the latest disaster.
+        self._read_after: int | None = None
+        self._answered = self._answered_before = 0
+        self._not_applicable: str | None = None
+        self._loss: LedgerLoss | None = None
+
+    # -- what a drill calls ---------------------------------------------------------------------
+
+    def acknowledged(self, key: Hashable, *, at: float | None = None) -> None:
+        """The system confirmed the write ``key`` now, or at ``at`` (the clock's monotonic seconds).
+
+        Raises:
+            TypeError: ``at`` is no number of seconds.
+            ValueError: ``at`` is not finite.
+        """
+        __tracebackhide__ = True
+        self._loss = None
+        moment = self._timeline.clock.monotonic() if at is None else _moment(at)
+        self.ledger.acknowledged(key, moment)
+
+    def indeterminate(self, key: Hashable) -> None:
+        """The answer to the write ``key`` never came: it is neither lost nor safe."""
+        self._loss = None
+        self.ledger.indeterminate(key)
+
+    def survived(self, keys: Iterable[Hashable]) -> None:
+        """These keys were read back after the recovery; an empty collection says that none were.
+
+        Several calls add up, until the next disaster: the first reading after it begins anew.
+
+        Raises:
+            TypeError: a single text in place of a collection.
+        """
+        __tracebackhide__ = True
+        self._loss = None
+        struck = len(self._timeline.disasters)
+        afresh = self._read_after != struck
+        self.ledger.survived(keys, afresh=afresh)
+        self._read_after = struck
+        if afresh:  # once, not for every key of somebody who reads them one by one
+            self._timeline.record("survivors read back")
+
+    def recovered_to(self, moment: datetime, *, basis: Basis | None = None) -> None:
+        """Recovery ended at this recovery point: the moment the backup *began* reading.
+
+        Of point-in-time recovery, give the last commit replayed; of a dump, the moment in its own
+        header; never a file's mtime. With several disasters, it answers the first one after it of
+        those that struck since recovery points were last given.
+
+        Args:
+            moment: aware datetime, not after the disaster.
+            basis: ``"backup"`` or ``"staged"``. Default: ``staged`` where the recovery point lies
+                within the drill, which then took the backup itself: honest for the restore, no
+                evidence for the schedule. Give ``"backup"`` where the drill drives the schedule.
+
+        Raises:
+            TypeError: not a datetime.
+            ValueError: a naive datetime, an unknown basis, or a moment after the disaster, which
+                holds what the disaster did.
+        """
+        __tracebackhide__ = True
+        if not isinstance(moment, datetime):
+            raise TypeError(f"recovered_to() takes an aware datetime, not {moment!r:.80}")
+        if moment.utcoffset() is None:
+            raise ValueError(f"recovered_to() takes an aware datetime; {moment} has no time zone")
+        if basis not in (None, "backup", "staged"):
+            raise ValueError(f"basis {basis!r}: write 'backup' or 'staged'")
+        utc = moment.astimezone(UTC)
+        if basis is None:
+            basis = "staged" if utc >= self._timeline.started.utc else "backup"
+        disasters = self._timeline.disasters
+        if disasters:
+            _refuse_after(utc, disasters[-1])
+        if len(disasters) > self._answered:
+            self._answered_before, self._answered = self._answered, len(disasters)
+        self._recovery_points.append(_RecoveryPoint(utc, basis, self._answered_before))
+        self._timeline.record("recovery point", f"{utc.isoformat()} ({basis})")
+
+    def not_applicable(self, reason: str) -> None:
+        """This drill holds no data to lose, and says why; the reason is in every report."""
+        self._not_applicable = required_reason(reason)
+        self._timeline.record("rpo not applicable", self._not_applicable)
+
+    # -- what was measured ----------------------------------------------------------------------
+
+    @property
+    def data_loss(self) -> timedelta | None:
+        """The measured loss; ``timedelta.max`` where it has no bound, None while unknown."""
+        loss = self.measured()
+        if loss is None:
+            return None
+        return timedelta.max if loss.actual is None else loss.actual
+
+    @property
+    def lost(self) -> list[Hashable]:
+        """Every acknowledged write that is missing; empty while unknown."""
+        found = self.ledger_loss()
+        return list(found.lost) if found else []
+
+    @property
+    def holes(self) -> list[Hashable]:
+        """Those of ``lost`` with a later survivor: corruption rather than a cut-off tail."""
+        found = self.ledger_loss()
+        return list(found.holes) if found else []
+
+    @property
+    def entered(self) -> bool:
+        """Whether anything was entered, be it enough to measure a loss or not."""
+        return self.ledger.used or bool(self._recovery_points)
+
+    @property
+    def reason_not_applicable(self) -> str | None:
+        """The reason given to ``not_applicable``, or None."""
+        return self._not_applicable
+
+    def unknown(self) -> str | None:
+        """Why there is no measured loss, in one clause, or None when there is one."""
+        if not self.ledger.used and not self._recovery_points:
+            return "nothing was entered: neither acknowledged writes nor a recovery point"
+        disasters = self._timeline.disasters
+        if self.ledger.used and (reason := self.ledger.unknown()):
+            return reason
+        if not disasters:
+            return "the moment of the disaster is unknown: open rto_timer.outage() or .disaster()"
+        if self.ledger.used and (reason := self._ledger_unknown(disasters)):
+            return reason
+        if any(point.moment > disasters[-1].utc for point in self._recovery_points):
+            return "the recovery point lies after the disaster: it holds what the disaster did"
+        return None
+
+    def _ledger_unknown(self, disasters: list[Moment]) -> str | None:
+        if self._read_after != len(disasters):
+            return "the survivors were read back before the disaster: call survived(keys) after it"
+        if self.ledger.last_at() > self._timeline.clock.monotonic():
+            return "an acknowledgement lies in the future: its time is of another clock"
+        found = self.ledger_loss()
+        if found and not found.lost and self.ledger.first_at() > disasters[-1].at:
+            return "no write was acknowledged before the disaster, so none was at risk"
+        return None
+
+    def ledger_loss(self) -> LedgerLoss | None:
+        """The ledger's account, or None while it says nothing."""
+        if self._loss is None and self.ledger.used and self.ledger.unknown() is None:
+            self._loss = self.ledger.loss()
+        return self._loss
+
+    def measured(self) -> Loss | None:
+        """The largest loss over all sources, or None while it is unknown."""
+        if self.unknown() is not None:
+            return None
+        disasters = self._timeline.disasters
+        losses: list[Loss] = []
+        if found := self.ledger_loss():
+            seconds = found.seconds_lost(_disaster_of(found, disasters))
+            actual = None if seconds is None else timedelta(seconds=seconds)
+            losses.append(Loss(actual, "ledger"))
+        for point in self._recovery_points:
+            struck = next(d.utc for d in disasters[point.since :] if d.utc >= point.moment)
+            losses.append(Loss(struck - point.moment, point.basis))
+        unbounded = next((loss for loss in losses if loss.actual is None), None)
+        return unbounded or max(losses, key=lambda loss: loss.actual or timedelta())
+
+
+def _disaster_of(found: LedgerLoss, disasters: list[Moment]) -> float:
+    """The disaster that lost the writes: the first one since the first of them was acknowledged."""
+    if found.first_lost_at is not None:
+        for disaster in disasters:
+            if disaster.at >= found.first_lost_at:
+                return disaster.at
+    return disasters[-1].at
+
+
+def _moment(at: object) -> float:
+    __tracebackhide__ = True
+    if isinstance(at, bool) or not isinstance(at, int | float):
+        raise TypeError(f"acknowledged(at=...) takes monotonic seconds, not {at!r:.80}")
+    if not math.isfinite(at):
+        raise ValueError(f"acknowledged(at={at!r}) is no moment of the drill's monotonic clock")
+    return at
+
+
+def _refuse_after(moment: datetime, disaster: Moment) -> None:
+    __tracebackhide__ = True
+    if moment > disaster.utc:
+        raise ValueError(
+            f"recovery point {moment.isoformat()} lies after the disaster "
+            f"({disaster.utc.isoformat()}): it holds what the disaster did"
+        )

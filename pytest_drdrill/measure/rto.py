@@ -1,0 +1,376 @@
+"""Recovery time: outages, from the disaster to the service verified usable."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from pytest_drdrill.durations import format_duration, format_seconds, parse_duration
+from pytest_drdrill.measure.outage import Outage
+from pytest_drdrill.measure.verdicts import DrillUsageError, NotRecovered, RTOExceeded
+from pytest_drdrill.measure.watch import Watch, run_check, run_check_async
+from pytest_drdrill.text import NAME_LIMIT, storable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from pytest_drdrill.measure.timeline import Timeline
+    from pytest_drdrill.objectives import Objectives
+
+DEFAULT_PATIENCE = timedelta(minutes=1)
+"""How long ``until`` waits where neither a timeout nor an RTO says."""
+PATIENCE_PAST_RTO = (timedelta(seconds=10), timedelta(minutes=1))
+"""How long ``until`` goes on past a broken RTO, to measure by how much it was broken: as long as
+the RTO itself, within these bounds."""
+
+
+class RTOTimer:
+    """Measures how long recovery takes: RTA = start of the success run that held - disaster.
+
+    One disaster is one outage, however much the service flaps in between; with several outages the
+    longest decides. Spans come from the monotonic clock.
+
+    Source of the definition: NIST SP 800-34 rev. 1, section 3.2.1 (recovery time objective).
+    """
+
+    def __init__(self, timeline: Timeline, objectives: Objectives) -> None:
+        self._timeline = timeline
+        self._objectives = objectives
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget every outage."""
+        self._outages: list[Outage] = []
+        self._assumed: list[tuple[str, timedelta]] = []
+        self._not_applicable: str | None = None
+        self._open: Outage | None = None
+
+    # -- what a drill calls ---------------------------------------------------------------------
+
+    @contextmanager
+    def outage(
+        self,
+        name: str = "",
+        *,
+        rto: str | timedelta | None = None,
+        expect_downtime: bool = True,
+    ) -> Iterator[Outage]:
+        """An outage: the disaster strikes on entry, the service is verified usable on exit.
+
+        Where ``until`` or ``wait_until`` ran inside, they fixed the moment of recovery and the exit
+        adds nothing, not even where they gave up: then it takes a ``recovered()`` to say that the
+        service came back by other means. An exception leaves the outage open: not recovered.
+
+        Args:
+            name: shown in reports, for drills with several.
+            rto: an objective of this outage alone, in place of the drill's.
+            expect_downtime: False where the service should not go down at all; else a watched
+                check that never fails means that the fault missed.
+
+        Raises:
+            DrillUsageError: another outage is still open.
+        """
+        outage = self.disaster(name, rto=rto, expect_downtime=expect_downtime)
+        try:
+            yield outage
+        except BaseException:
+            if self._open is outage:  # whatever a watch saw inside: nobody says that it is usable
+                outage.recovered_at = outage.resolution = outage.held = None
+            raise
+        if self._open is outage:
+            if outage.watches:
+                self._open = None
+            else:
+                self.recovered()
+
+    def disaster(
+        self,
+        name: str = "",
+        *,
+        rto: str | timedelta | None = None,
+        expect_downtime: bool = True,
+    ) -> Outage:
+        """The disaster strikes now: opens an outage, which ``recovered`` closes."""
+        __tracebackhide__ = True
+        if self._open is not None:
+            raise DrillUsageError(
+                "an outage is open already; one disaster is one outage: call recovered() first"
+            )
+        target = None if rto is None else parse_duration(rto)
+        moment = self._timeline.moment()
+        outage = Outage(storable(name, NAME_LIMIT), moment, target, expect_downtime)
+        self._outages.append(outage)
+        self._timeline.disasters.append(moment)
+        self._timeline.record("disaster", outage.name, at=moment.at, vital=True)
+        self._open = outage
+        return outage
+
+    def detected(self) -> None:
+        """Something noticed the disaster now; only the first notice of an outage counts."""
+        outage = self._current("detected")
+        if outage.detected_at is None:
+            outage.detected_at = self._timeline.clock.monotonic()
+            self._timeline.record("detected", outage.name, at=outage.detected_at, vital=True)
+
+    def recovered(self) -> None:
+        """The service is verified usable now: closes the open outage.
+
+        Where a watch fixed the moment of recovery already, that one stands.
+        """
+        outage = self._current("recovered")
+        if outage.recovered_at is None:
+            outage.recovered_at = self._timeline.clock.monotonic()
+            self._timeline.record("recovered", outage.name, at=outage.recovered_at, vital=True)
+        self._open = None
+
+    def until(
+        self,
+        check: Callable[[], Any],
+        *,
+        interval: str | timedelta = "100ms",
+        hold: str | timedelta | None = None,
+        timeout: str | timedelta | None = None,
+        check_timeout: str | timedelta = "5s",
+    ) -> Coroutine[Any, Any, None]:
+        """Await this: repeats a check until it holds; the start of that run is the recovery.
+
+        A check that returns something falsy or raises counts as failed. Checks start at a fixed
+        rate; the gap around the recovery is the measurement's resolution.
+
+        Args:
+            check: a callable, plain or asynchronous.
+            interval: from the start of one check to the start of the next.
+            hold: how long it must go on succeeding; default: the ``hold`` of the ``rto`` marker.
+            timeout: for the whole wait, ``hold`` included. Default: until the RTO has passed and
+                as long again, at least 10 s and at most 60 s, so that a broken promise is measured
+                too; one minute without an RTO. A success run that began in that time is given its
+                ``hold``.
+            check_timeout: for one asynchronous check, which is then cancelled and counts as
+                failed: a frozen server must not use up all patience.
+
+        Raises:
+            RTOExceeded: not recovered, and the RTO has passed.
+            NotRecovered: not recovered within the timeout.
+            DrillUsageError: no outage is open.
+        """
+        __tracebackhide__ = True
+        # Entered at the call, so that one that is never awaited leaves its outage unrecovered.
+        outage, watch = self._watch(interval, hold, timeout)
+        return self._until(outage, watch, check, parse_duration(check_timeout).total_seconds())
+
+    async def _until(
+        self, outage: Outage, watch: Watch, check: Callable[[], Any], longest: float
+    ) -> None:
+        __tracebackhide__ = True
+        clock = self._timeline.clock
+        while True:
+            begun = clock.monotonic()
+            patience = min(watch.patience(begun), longest)
+            passed, error = await run_check_async(check, patience)
+            pause = self._observe(outage, watch, begun, passed=passed, error=error)
+            if pause is None:
+                return
+            await clock.sleep(pause)
+
+    def wait_until(
+        self,
+        check: Callable[[], Any],
+        *,
+        interval: str | timedelta = "100ms",
+        hold: str | timedelta | None = None,
+        timeout: str | timedelta | None = None,
+    ) -> None:
+        """``until`` for synchronous drills: blocks. See there for arguments and errors.
+
+        A check that hangs can't be interrupted: give it a timeout of its own.
+
+        Raises:
+            DrillUsageError: called while an event loop runs, which it would block.
+        """
+        __tracebackhide__ = True
+        if in_event_loop():
+            raise DrillUsageError(
+                "wait_until() would block the running event loop; in an async drill write "
+                "`await rto_timer.until(...)`"
+            )
+        outage, watch = self._watch(interval, hold, timeout)
+        clock = self._timeline.clock
+        while True:
+            begun = clock.monotonic()
+            passed, error = run_check(check)
+            pause = self._observe(outage, watch, begun, passed=passed, error=error)
+            if pause is None:
+                return
+            clock.block(pause)
+
+    def assume(self, what: str, duration: str | timedelta) -> None:
+        """Add time that people would need (to notice, to decide): counted, and shown as assumed."""
+        span = parse_duration(duration)
+        self._assumed.append((storable(what, NAME_LIMIT), span))
+        self._timeline.record("assumed", f"{what}: {format_duration(span)}")
+
+    def not_applicable(self, reason: str) -> None:
+        """This drill measures no recovery time, and says why; the reason is in every report."""
+        self._not_applicable = required_reason(reason)
+        self._timeline.record("rto not applicable", self._not_applicable)
+
+    # -- what was measured ----------------------------------------------------------------------
+
+    @property
+    def outages(self) -> list[Outage]:
+        """Every outage so far, in order."""
+        return list(self._outages)
+
+    @property
+    def in_outage(self) -> bool:
+        """Whether an outage is open."""
+        return self._open is not None
+
+    @property
+    def assumed(self) -> list[tuple[str, timedelta]]:
+        """What was assumed, and how long each."""
+        return list(self._assumed)
+
+    @property
+    def elapsed(self) -> timedelta:
+        """The outage that goes on so far, else the longest one; zero before any disaster."""
+        if self._open is not None and self._open.recovered_at is None:
+            now = self._timeline.clock.monotonic()
+            return timedelta(seconds=now - self._open.disaster.at)
+        return max((o.actual for o in self._outages if o.actual is not None), default=timedelta())
+
+    @property
+    def reason_not_applicable(self) -> str | None:
+        """The reason given to ``not_applicable``, or None."""
+        return self._not_applicable
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _current(self, called: str) -> Outage:
+        __tracebackhide__ = True
+        if self._open is None:
+            raise DrillUsageError(
+                f"{called}: no outage is open; begin with rto_timer.outage() or .disaster()"
+            )
+        return self._open
+
+    def _target(self, outage: Outage) -> timedelta | None:
+        return self._objectives.rto if outage.target is None else outage.target
+
+    def _watch(
+        self,
+        interval: str | timedelta,
+        hold: str | timedelta | None,
+        timeout: str | timedelta | None,
+    ) -> tuple[Outage, Watch]:
+        __tracebackhide__ = True
+        outage = self._current("until")
+        step = parse_duration(interval).total_seconds()
+        if not step:
+            raise ValueError(
+                "interval: checks without a pause in between would spin; give e.g. 50ms"
+            )
+        held = self._objectives.hold if hold is None else parse_duration(hold)
+        hold_s = held.total_seconds() if held is not None else 0.0
+        now = self._timeline.clock.monotonic()
+        target = self._target(outage)
+        if timeout is not None:
+            deadline = now + parse_duration(timeout).total_seconds()
+            grace = False
+        elif target is not None:
+            least, most = PATIENCE_PAST_RTO
+            patience = target + min(max(target, least), most)
+            deadline = max(
+                now + least.total_seconds(), outage.disaster.at + patience.total_seconds()
+            )
+            grace = True
+        else:
+            deadline = now + DEFAULT_PATIENCE.total_seconds()
+            grace = True
+        outage.watches += 1
+        return outage, Watch(
+            since=outage.disaster.at, interval=step, hold=hold_s, deadline=deadline, grace=grace
+        )
+
+    def _observe(
+        self,
+        outage: Outage,
+        watch: Watch,
+        begun: float,
+        *,
+        passed: bool,
+        error: BaseException | None,
+    ) -> float | None:
+        """Enter one check; the seconds to pause before the next, or None when it has held."""
+        now = self._timeline.clock.monotonic()
+        if passed:
+            outage.down_seen = bool(outage.down_seen)
+        elif not outage.down_seen:
+            outage.down_seen = True
+            self._timeline.record("down", "a watched check failed", at=now, vital=True)
+        pause = watch.enter(begun, now, passed=passed)
+        if watch.held is not None:
+            self._fix(outage, watch)
+            return None
+        if pause is None:
+            raise self._gave_up(outage, now, error)
+        return pause
+
+    def _fix(self, outage: Outage, watch: Watch) -> None:
+        assert watch.run_began is not None
+        began, resolution = watch.run_began, watch.resolution
+        if not outage.down_seen and not outage.expect_downtime:
+            began = outage.disaster.at  # it never went down: no outage, to within one look
+        # A later watch of the same outage can only prolong it.
+        if outage.recovered_at is None or began > outage.recovered_at:
+            outage.recovered_at, outage.resolution = began, resolution
+        outage.held = watch.held if outage.held is None else min(outage.held, watch.held or 0.0)
+        self._timeline.record("recovered", outage.name, at=began, vital=True)
+        if watch.held:
+            self._timeline.record("held", f"for {format_seconds(watch.held)}")
+
+    def _gave_up(
+        self, outage: Outage, now: float, error: BaseException | None
+    ) -> RTOExceeded | NotRecovered:
+        # What an earlier watch saw does not stand: the service is down.
+        outage.recovered_at = outage.resolution = outage.held = None
+        elapsed = timedelta(seconds=now - outage.disaster.at)
+        last = f"; the last check raised {type(error).__name__}: {storable(error)}" if error else ""
+        target = self._target(outage)
+        self._timeline.record(
+            "gave up waiting", storable(f"after {format_duration(elapsed)}{last}")
+        )
+        spent = sum((span for _, span in self._assumed), timedelta())
+        if target is not None and elapsed + spent >= target:
+            return RTOExceeded(
+                f"not recovered {format_seconds(elapsed.total_seconds())} after the disaster, "
+                f"past the RTO of {format_duration(target)}{storable(last)}",
+                target=target,
+            )
+        return NotRecovered(
+            f"not recovered {format_seconds(elapsed.total_seconds())} after the disaster, "
+            f"when the timeout of until() ended{storable(last)}",
+            target=target,
+        )
+
+
+def required_reason(reason: str) -> str:
+    """A reason that says something, as every report will show it."""
+    __tracebackhide__ = True
+    if not isinstance(reason, str) or not reason.strip():
+        raise ValueError('not_applicable() takes a reason, e.g. "the service is stateless"')
+    return storable(reason)
+
+
+def in_event_loop() -> bool:
+    """Whether an event loop runs in this thread; asyncio is not imported to find out."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""Repeated checks of a service: a pure account of success runs, and how one check is run."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a series of checks says; knows no clock, is told each check's begin and end.
+
+    Attributes:
+        since: monotonic seconds from which on the service is suspect: the disaster.
+        interval: seconds from the start of one check to the start of the next.
+        hold: seconds that a success run must last.
+        deadline: monotonic seconds at which patience ends.
+        grace: whether a success run that began before the deadline may finish its hold after it.
+        failures: checks that failed.
+        run_began: end of the first check of the present success run, or None.
+        resolution: seconds from the begin of the last failed check (else the disaster) to
+            ``run_began``: the recovery happened somewhere in there.
+        held: how long the run had lasted when it was long enough, or None.
+    """
+
+    since: float
+    interval: float
+    hold: float
+    deadline: float
+    grace: bool
+    failures: int = 0
+    run_began: float | None = None
+    resolution: float | None = None
+    held: float | None = None
+
+    def enter(self, begun: float, ended: float, *, passed: bool) -> float | None:
+        """Enter one check.
+
+        Returns:
+            Seconds to pause before the next check, or None when there is none: either ``held`` is
+            set, or patience has ended.
+        """
+        if passed:
+            if self.run_began is None:
+                self.run_began = ended
+                self.resolution = ended - self.since
+            if ended - self.run_began >= self.hold and self._in_time(ended):
+                self.held = ended - self.run_began
+                return None
+        else:
+            self.failures += 1
+            self.since = begun
+            self.run_began = self.resolution = None
+        if ended >= self.deadline and not self._in_grace():
+            return None
+        pause = max(0.0, begun + self.interval - ended)
+        if self._in_grace():
+            return pause
+        # The last look is at the deadline itself, not one interval before it.
+        return min(pause, max(0.0, self.deadline - ended))
+
+    def patience(self, begun: float) -> float:
+        """Seconds that a check beginning now may take."""
+        left = self.deadline - begun
+        if self._in_grace() and self.run_began is not None:
+            left = max(left, self.run_began + self.hold + self.interval - begun)
+        return max(left, 0.001)
+
+    def _in_grace(self) -> bool:
+        return self.grace and self.run_began is not None and self.run_began <= self.deadline
+
+    def _in_time(self, ended: float) -> bool:
+        return ended <= self.deadline or self._in_grace()
+
+
+def run_check(check: Callable[[], Any]) -> tuple[bool, BaseException | None]:
+    """Run a plain check: whether it passed, and what it raised.
+
+    Raises:
+        TypeError: the check is asynchronous.
+    """
+    try:
+        outcome = check()
+    except Exception as error:  # noqa: BLE001 - during an outage a check may raise anything
+        return False, error
+    if inspect.isawaitable(outcome):
+        if inspect.iscoroutine(outcome):
+            outcome.close()
+        raise TypeError("wait_until() takes a plain check; await rto_timer.until(check) instead")
+    return bool(outcome), None
+
+
+async def run_check_async(
+    check: Callable[[], Any], patience: float
+) -> tuple[bool, BaseException | None]:
+    """Run a plain or asynchronous check, cancelled after ``patience`` seconds."""
+    import asyncio  # only asynchronous drills pay for it
+
+    try:
+        outcome = check()
+        if inspect.isawaitable(outcome):
+            async with asyncio.timeout(patience):
+                outcome = await outcome
+    except Exception as error:  # noqa: BLE001 - during an outage a check may raise anything
+        return False, error
+    return bool(outcome), None

@@ -1,0 +1,30 @@
+"""Backups of folders: made, verified, restored; interruptible at any moment."""
+
+from pytest_drdrill.backup.errors import (
+    BackupDamaged,
+    BackupError,
+    BackupLocked,
+    BackupNotFound,
+    BackupRefused,
+    RestoreTargetError,
+)
+from pytest_drdrill.backup.job import BackupJob, BackupStatus, BackupType
+from pytest_drdrill.backup.restore import RestoreResult
+from pytest_drdrill.backup.strategy import BackupStrategy, FullBackupStrategy
+from pytest_drdrill.backup.verify import VerifyResult
+
+__all__ = [
+    "BackupDamaged",
+    "BackupError",
+    "BackupJob",
+    "BackupLocked",
+    "BackupNotFound",
+    "BackupRefused",
+    "BackupStatus",
+    "BackupStrategy",
+    "BackupType",
+    "FullBackupStrategy",
+    "RestoreResult",
+    "RestoreTargetError",
+    "VerifyResult",
+]

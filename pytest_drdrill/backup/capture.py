@@ -1,0 +1,275 @@
+"""Capture: a source folder read once, into a tar and a manifest."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from pytest_drdrill.backup.errors import BackupError
+from pytest_drdrill.backup.manifest import ROOT, Entry
+from pytest_drdrill.backup.source import Kind, Source, Vanished
+from pytest_drdrill.backup.tar import END, header, padding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
+
+    from pytest_drdrill.backup.job import BackupJob
+
+_SMALL = 1 << 20
+"""Files below this many bytes are read in one go, larger ones by blocks of it."""
+_ATTEMPTS = 3
+"""How often a file is read that changes while it is read."""
+
+
+def capture(
+    source: Source,
+    job: BackupJob,
+    tar: BinaryIO,
+    manifest: BinaryIO,
+    base: Iterable[Entry] = (),
+) -> None:
+    """Read the source into ``tar`` and ``manifest``, and write counts and warnings into the job.
+
+    Args:
+        source: what is read.
+        job: whose id the manifest names as the holder of what is written.
+        tar: a seekable binary file.
+        manifest: a binary file.
+        base: the sorted entries of an earlier backup; an entry that did not change since is not
+            stored again, its line names the backup that holds it.
+
+    Raises:
+        BackupError: something can't be read; the message names it.
+    """
+    _Capture(source, job, tar, manifest, iter(base)).run()
+
+
+class _Capture:
+    def __init__(
+        self,
+        source: Source,
+        job: BackupJob,
+        tar: BinaryIO,
+        manifest: BinaryIO,
+        base: Iterator[Entry],
+    ) -> None:
+        self._source = source
+        self._job = job
+        self._tar = tar
+        self._position = 0
+        self._manifest = manifest
+        self._base = _Base(base)
+        self._digest = sha256()
+        # Only files with several names are remembered: by device and inode, their first entry.
+        self._first_names: dict[tuple[int, int], Entry] = {}
+        self._buffer = memoryview(bytearray(_SMALL))
+
+    def run(self) -> None:
+        job = self._job
+        start: list[tuple[str, Kind]] = [(ROOT, "folder")]
+        pending = [iter(start)]  # a listing for each folder from the root down to the current one
+        while pending:
+            path, kind = next(pending[-1], (None, None))
+            if path is None or kind is None:
+                pending.pop()
+                continue
+            try:
+                self._add(path, kind)
+                if kind == "folder":
+                    pending.append(iter(self._source.listing(path)))
+            except Vanished:
+                job.warnings.append(f"{path!r} vanished or changed its type while it was read")
+        self._write(END)
+        job.stored_bytes = self._position
+        job.manifest_sha256 = self._digest.hexdigest()
+
+    def _add(self, path: str, kind: Kind) -> None:
+        if kind == "other":
+            self._job.warnings.append(f"{path!r} is no file, folder or symlink; it was left out")
+            return
+        start = self._position
+        try:
+            entry = self._file(path) if kind == "file" else self._without_content(path, kind)
+        except Vanished:
+            self._rewind(start)
+            raise
+        line = entry.line()
+        self._digest.update(line)
+        self._manifest.write(line)
+        self._job.entry_count += 1
+
+    def _without_content(self, path: str, kind: Kind) -> Entry:
+        status = self._source.lstat(path)
+        if stat.S_IFMT(status.st_mode) != (stat.S_IFDIR if kind == "folder" else stat.S_IFLNK):
+            raise Vanished
+        known = self._base.find(path)
+        if known is not None and _is_same(known, status):
+            return known
+        target = self._source.readlink(path) if kind == "symlink" else None
+        entry = self._entry(path, status, target=target)
+        self._write(header(entry))
+        entry.offset = self._position
+        return entry
+
+    def _file(self, path: str) -> Entry:
+        known = self._base.find(path)
+        if known is not None and _is_same(known, status := self._source.lstat(path)):
+            return self._counted(known, status)
+        for attempt in range(1, _ATTEMPTS + 1):
+            fd = self._source.open(path)
+            try:
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode):
+                    raise Vanished
+                key = (status.st_dev, status.st_ino)
+                if status.st_nlink > 1 and (first := self._first_names.get(key)):
+                    return self._further_name(path, first)
+                start = self._position
+                entry = self._content(path, fd, status)
+                after = os.fstat(fd)
+            finally:
+                os.close(fd)
+            if entry.size == status.st_size and _moments(after) == _moments(status):
+                break
+            if attempt < _ATTEMPTS:
+                self._rewind(start)
+        else:
+            self._job.warnings.append(
+                f"{path!r} changed while it was read, {_ATTEMPTS} times; "
+                "its copy may mix older and newer content"
+            )
+        return self._counted(entry, status)
+
+    def _counted(self, entry: Entry, status: os.stat_result) -> Entry:
+        self._job.file_count += 1
+        if entry.hardlink is None:
+            self._job.size_bytes += entry.size
+        if status.st_nlink > 1:
+            self._first_names.setdefault((status.st_dev, status.st_ino), entry)
+        return entry
+
+    def _further_name(self, path: str, first: Entry) -> Entry:
+        entry = replace(first, path=path, hardlink=first.hardlink or first.path)
+        if entry.backup == self._job.id:
+            self._write(header(entry))
+        self._job.file_count += 1
+        return entry
+
+    def _content(self, path: str, fd: int, status: os.stat_result) -> Entry:
+        if status.st_size >= _SMALL:
+            return self._large_content(path, fd, status)
+        data = self._buffer[: self._source.read(path, fd, self._buffer[: status.st_size])]
+        entry = self._entry(path, status, size=len(data), digest=sha256(data).hexdigest())
+        head = header(entry)
+        entry.offset = self._position + len(head)
+        self._write(head)
+        self._write(data)
+        self._write(padding(len(data)))
+        return entry
+
+    def _large_content(self, path: str, fd: int, status: os.stat_result) -> Entry:
+        entry = self._entry(path, status, size=status.st_size)
+        head = header(entry)
+        start = self._position
+        self._write(head)
+        entry.offset = self._position
+        digest = sha256()
+        left = status.st_size  # what a growing file gains meanwhile is left for the next backup
+        while left and (count := self._source.read(path, fd, self._buffer[:left])):
+            block = self._buffer[:count]
+            digest.update(block)
+            self._write(block)
+            left -= count
+        entry.sha256 = digest.hexdigest()
+        if left:  # it shrank: its header has to say so
+            entry.size -= left
+            shorter = header(entry)
+            if len(shorter) != len(head):
+                raise BackupError(f"can't read {path!r}: it shrinks while it is read")
+            end = self._position
+            self._tar.seek(start)
+            self._tar.write(shorter)
+            self._tar.seek(end)
+        self._write(padding(entry.size))
+        return entry
+
+    def _entry(
+        self,
+        path: str,
+        status: os.stat_result,
+        *,
+        size: int = 0,
+        target: str | None = None,
+        digest: str | None = None,
+    ) -> Entry:
+        mode = status.st_mode
+        return Entry(
+            path=path,
+            type="file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "symlink",
+            size=size,
+            mode=stat.S_IMODE(mode),
+            uid=status.st_uid,
+            gid=status.st_gid,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            ino=status.st_ino,
+            nlink=status.st_nlink,
+            target=target,
+            sha256=digest,
+            backup=self._job.id,
+        )
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._tar.write(data)
+        self._position += len(data)
+
+    def _rewind(self, position: int) -> None:
+        if position == self._position:
+            return
+        self._tar.seek(position)
+        self._tar.truncate()
+        self._position = position
+
+
+class _Base:
+    """The entries of an earlier backup, asked for in the order of paths."""
+
+    def __init__(self, entries: Iterator[Entry]) -> None:
+        self._entries = entries
+        self._next = next(entries, None)
+        self._key: list[str] = []
+
+    def find(self, path: str) -> Entry | None:
+        """The earlier entry of a path; of paths asked for in order."""
+        if self._next is None:
+            return None
+        key = _key(path)
+        while self._next is not None and _key(self._next.path) < key:
+            self._next = next(self._entries, None)
+        return self._next if self._next is not None and self._next.path == path else None
+
+
+def _key(path: str) -> list[str]:
+    return [] if path == ROOT else path.split("/")
+
+
+def _is_same(entry: Entry, status: os.stat_result) -> bool:
+    kinds = {"file": stat.S_IFREG, "folder": stat.S_IFDIR, "symlink": stat.S_IFLNK}
+    return (
+        status.st_mode == kinds[entry.type] | entry.mode
+        and (entry.type != "file" or status.st_size == entry.size)
+        and status.st_mtime_ns == entry.mtime_ns
+        and status.st_ctime_ns == entry.ctime_ns
+        and status.st_ino == entry.ino
+        and status.st_nlink == entry.nlink
+        and status.st_uid == entry.uid
+        and status.st_gid == entry.gid
+    )
+
+
+def _moments(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

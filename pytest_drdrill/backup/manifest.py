@@ -1,0 +1,239 @@
+r"""The manifest: what a backup describes, one JSON line for each entry, sorted by path.
+
+Paths are relative to the source, which is itself the first entry, ``.``. They are sorted part by
+part, so that a folder is directly followed by all that it holds: a manifest and a folder tree can
+be walked side by side, and restored from top to bottom, without holding either in memory. A name
+that is not UTF-8 has each odd byte as a surrogate escape (``\udcff``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_drdrill.backup.errors import BackupDamaged
+from pytest_drdrill.backup.job import is_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytest_drdrill.backup.job import BackupJob
+
+EntryType = Literal["file", "folder", "symlink"]
+"""What an entry can be. A hard link is a file that names the first path of its file."""
+
+ROOT = "."
+MANIFEST = "manifest.jsonl"
+_LINE = 1 << 20  # a path and a target near PATH_MAX, every byte escaped, take 50 KiB
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+@dataclass(slots=True)
+class Entry:
+    """One entry of a backed-up tree.
+
+    Attributes:
+        path: where it is, relative to the source, with ``/`` between parts; ``.`` is the source.
+        type: file, folder or symlink.
+        size: bytes of a file's content, 0 for all else.
+        mode: permission bits, ``0o7777`` at most.
+        uid: number of its owner.
+        gid: number of its group.
+        mtime_ns: last modification, nanoseconds since 1970.
+        ctime_ns: last change of the inode, nanoseconds since 1970: tells a later backup what
+            changed.
+        ino: inode number, for the same reason.
+        nlink: number of its hard links.
+        target: of a symlink, where it points, verbatim.
+        hardlink: of a further name of a file, the first path of that file.
+        sha256: of a file, the hash of its content, as hexadecimal digits.
+        backup: id of the backup whose ``data.tar`` holds it.
+        offset: where its bytes begin in that tar.
+    """
+
+    path: str
+    type: EntryType
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    ctime_ns: int
+    ino: int
+    nlink: int
+    target: str | None = None
+    hardlink: str | None = None
+    sha256: str | None = None
+    backup: str = ""
+    offset: int = 0
+
+    def line(self) -> bytes:
+        """The entry's line in the manifest, its newline included."""
+        values: dict[str, Any] = {
+            "path": self.path,
+            "type": self.type,
+            "size": self.size,
+            "mode": f"{self.mode:04o}",
+            "uid": self.uid,
+            "gid": self.gid,
+            "mtime_ns": self.mtime_ns,
+            "ctime_ns": self.ctime_ns,
+            "ino": self.ino,
+            "nlink": self.nlink,
+        }
+        if self.target is not None:
+            values["target"] = self.target
+        if self.hardlink is not None:
+            values["hardlink"] = self.hardlink
+        if self.sha256 is not None:
+            values["sha256"] = self.sha256
+        values["backup"] = self.backup
+        values["offset"] = self.offset
+        return _encode(values).encode("ascii") + b"\n"
+
+
+def read_manifest(job: BackupJob) -> Iterator[Entry]:
+    """The entries of a backup, checked, in the order of the manifest.
+
+    The whole manifest is held against its hash before the first entry is given. Beyond that,
+    nothing is taken on trust, since whoever can write to the destination can write a hash too: a
+    path never leaves the tree, comes once, and lies in a folder that the manifest itself holds, so
+    that nothing can be written through a symlink.
+
+    Raises:
+        BackupDamaged: the manifest is missing, is not the one that was published, or holds a line
+            that no backup writes.
+    """
+    path = job.path / MANIFEST
+    try:
+        _check_hash(path, job)
+        with path.open("rb") as lines:
+            yield from _checked_entries(lines.readline, job)
+    except OSError as error:
+        raise BackupDamaged(
+            f"the manifest of backup {job.id} can't be read: {error.strerror}",
+            damaged=[MANIFEST],
+            job=job,
+        ) from error
+
+
+def _check_hash(path: Path, job: BackupJob) -> None:
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(_LINE):
+            digest.update(block)
+    if digest.hexdigest() != job.manifest_sha256:
+        raise BackupDamaged(
+            f"the manifest of backup {job.id} is not the one that was published: its hash differs",
+            damaged=[MANIFEST],
+            job=job,
+        )
+
+
+def _checked_entries(readline: Callable[[int], bytes], job: BackupJob) -> Iterator[Entry]:
+    number = 0
+    open_folders: list[str] = []
+    previous: list[str] = []
+    try:
+        while line := readline(_LINE):
+            number += 1
+            entry = _parse(line)
+            if not open_folders:
+                if entry.path != ROOT or entry.type != "folder":
+                    raise ValueError("the first entry is not the folder '.'")  # noqa: TRY301 - one handler
+                open_folders.append("")
+                yield entry
+                continue
+            parts = entry.path.split("/")
+            if parts <= previous:
+                raise ValueError(f"{entry.path!r} comes twice or out of order")  # noqa: TRY301
+            previous = parts
+            parent = entry.path.rpartition("/")[0]
+            while open_folders and open_folders[-1] != parent:
+                open_folders.pop()
+            if not open_folders:
+                raise ValueError(f"{entry.path!r} lies in no folder of the manifest")  # noqa: TRY301
+            if entry.type == "folder":
+                open_folders.append(entry.path)
+            yield entry
+        if not number:
+            raise ValueError("it is empty")  # noqa: TRY301
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
+        reason = "it nests too deep" if isinstance(error, RecursionError) else error
+        raise BackupDamaged(
+            f"line {number} of the manifest of backup {job.id} can't be trusted: {reason}",
+            damaged=[MANIFEST],
+            job=job,
+        ) from None
+
+
+def _parse(line: bytes) -> Entry:
+    if not line.endswith(b"\n"):
+        raise ValueError("the line is cut off or too long")
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise TypeError("it is no JSON object")
+    mode = values.pop("mode")
+    if not isinstance(mode, str) or not re.fullmatch("[0-7]{4}", mode):
+        raise ValueError(f"mode is {_shown(mode)}")
+    entry = Entry(mode=int(mode, 8), **values)
+    _check_path(entry.path)
+    if not is_id(entry.backup):
+        raise ValueError(f"backup is {_shown(entry.backup)}")
+    for name, low, high in _RANGES:
+        value = getattr(entry, name)
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"{name} of {entry.path!r} is {_shown(value)}")
+    _check_kind(entry)
+    return entry
+
+
+def _check_kind(entry: Entry) -> None:
+    if entry.type == "file":
+        if not isinstance(entry.sha256, str) or not _SHA256.fullmatch(entry.sha256):
+            raise ValueError(f"sha256 of {entry.path!r} is {_shown(entry.sha256)}")
+        if entry.hardlink is not None:
+            _check_path(entry.hardlink)
+    elif entry.size or entry.sha256 is not None or entry.hardlink is not None:
+        raise ValueError(f"{entry.path!r} has content, but is no file")
+    if entry.type == "symlink":
+        _check_name(entry.target)
+    elif entry.target is not None or entry.type not in ("file", "folder"):
+        raise ValueError(f"{entry.path!r} is of type {_shown(entry.type)}")
+
+
+_WORD = 2**63 - 1
+_ID_MAX = 2**32 - 2  # the number above means "leave it" to chown
+_RANGES = (
+    ("size", 0, _WORD),
+    ("offset", 0, _WORD),
+    ("uid", 0, _ID_MAX),
+    ("gid", 0, _ID_MAX),
+    ("mtime_ns", -_WORD, _WORD),
+    ("ctime_ns", -_WORD, _WORD),
+    ("ino", 0, 2**64 - 1),
+    ("nlink", 0, _WORD),
+)
+
+
+def _check_path(path: Any) -> None:
+    _check_name(path)
+    if path != ROOT and not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError(f"path {_shown(path)} could leave the tree")
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ValueError(f"{_shown(name)} is no path")
+    if not name.isascii():
+        name.encode("utf-8", "surrogateescape")  # a lone surrogate that is no escape: ValueError
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"  # noqa: PLR2004 - a line of a terminal

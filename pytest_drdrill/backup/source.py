@@ -1,0 +1,110 @@
+"""The folder that is backed up: listed and read, with errors that name the path."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
+
+from pytest_drdrill.backup.errors import BackupError
+from pytest_drdrill.backup.manifest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+Kind = Literal["file", "folder", "symlink", "other"]
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+# Should a FIFO take the file's place at the last moment, opening it must not wait for a writer.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_VANISHED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
+
+
+class Vanished(Exception):  # noqa: N818 - an event of the walk, caught there
+    """The path is gone, or is of another type than it was when its folder was listed."""
+
+
+class Source:
+    """An open source folder; paths are relative to it and resolved from its descriptor.
+
+    Every method raises ``Vanished`` for a path that is gone, and ``BackupError`` naming the path
+    for one that can't be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            self._fail(ROOT, error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._fd)
+
+    def listing(self, folder: str) -> list[tuple[str, Kind]]:
+        """The paths in a folder and what they are, sorted by name."""
+        prefix = "" if folder == ROOT else folder + "/"
+        try:
+            fd = os.open(folder, _FOLDER, dir_fd=self._fd)
+            try:
+                with os.scandir(fd) as found:
+                    return sorted((prefix + item.name, _kind(item)) for item in found)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._fail(folder, error)
+
+    def lstat(self, path: str) -> os.stat_result:
+        """The status of the entry itself, never of what a symlink points to."""
+        try:
+            return os.stat(path, dir_fd=self._fd, follow_symlinks=False)
+        except OSError as error:
+            self._fail(path, error)
+
+    def readlink(self, path: str) -> str:
+        """Where a symlink points, verbatim."""
+        try:
+            return os.readlink(path, dir_fd=self._fd)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise Vanished from error
+            self._fail(path, error)
+
+    def open(self, path: str) -> int:
+        """A descriptor to read a file."""
+        try:
+            return os.open(path, _FILE, dir_fd=self._fd)
+        except OSError as error:
+            # ENXIO: a socket took the file's place.
+            if error.errno == errno.ENXIO:
+                raise Vanished from error
+            self._fail(path, error)
+
+    def read(self, path: str, fd: int, buffer: memoryview) -> int:
+        """Fill a buffer from an open file; the number of bytes, fewer only at its end."""
+        try:
+            return os.readv(fd, [buffer])
+        except OSError as error:
+            self._fail(path, error)
+
+    def _fail(self, path: str, error: OSError) -> NoReturn:
+        if error.errno in _VANISHED and path != ROOT:
+            raise Vanished from error
+        shown = self.root if path == ROOT else self.root / path
+        raise BackupError(f"can't read {str(shown)!r}: {error.strerror}") from error
+
+
+def _kind(item: os.DirEntry[str]) -> Kind:
+    if item.is_file(follow_symlinks=False):
+        return "file"
+    if item.is_dir(follow_symlinks=False):
+        return "folder"
+    return "symlink" if item.is_symlink() else "other"

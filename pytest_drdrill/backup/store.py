@@ -1,0 +1,224 @@
+"""The destination: a folder with a folder for each backup, written by one run at a time.
+
+A backup is published by its ``metadata.json``, which is written last, under another name, and
+renamed into place when all else is on the disk. So a folder without it is no backup but the
+leftover of a run that died, which the next run clears away. The lock is the kernel's and dies with
+the process that holds it; readers need none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_drdrill.backup.errors import (
+    BackupDamaged,
+    BackupLocked,
+    BackupNotFound,
+    BackupRefused,
+)
+from pytest_drdrill.backup.job import (
+    BackupJob,
+    BackupStatus,
+    checked_id,
+    is_id,
+    number_of,
+)
+from pytest_drdrill.backup.manifest import MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TAR = "data.tar"
+METADATA = "metadata.json"
+FORMAT = "drdrill-backup/1"
+_PART = "metadata.json.part"
+_LOCK = ".lock"
+_ANY_FORMAT = re.compile(r"drdrill-backup/[0-9]+")
+_METADATA_LIMIT = 64 << 20
+_log = logging.getLogger("pytest_drdrill.backup")
+
+
+class Store:
+    """The backups in one destination."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = absolute(path)
+
+    def jobs(self) -> list[BackupJob]:
+        """The completed backups, newest first.
+
+        One whose metadata is damaged is no longer a backup to rely on: it is left out, and a
+        warning of the logger ``pytest_drdrill.backup`` names it.
+
+        Raises:
+            BackupRefused: there is no such folder, it can't be read, or it holds backups of
+                another format.
+        """
+        jobs = []
+        for name in self._names():
+            try:
+                jobs.append(self.load(name))
+            except BackupNotFound:
+                continue
+            except BackupDamaged as error:
+                _log.warning("left out of the list of backups: %s", error)
+        return sorted(jobs, key=lambda job: (number_of(job.id), job.created_at), reverse=True)
+
+    def load(self, job_id: str) -> BackupJob:
+        """The completed backup of an id, read from its metadata.
+
+        Raises:
+            BackupNotFound: there is none.
+            BackupRefused: the id is none, or the backup is of another format.
+            BackupDamaged: its metadata is not what was written.
+        """
+        path = self.path / checked_id(job_id) / METADATA
+        try:
+            with path.open("rb") as file:
+                data = file.read(_METADATA_LIMIT)
+        except FileNotFoundError:
+            raise BackupNotFound(f"there is no backup {job_id} in {self.path}") from None
+        except OSError as error:
+            raise BackupDamaged(
+                f"the metadata of backup {job_id} can't be read: {error.strerror}",
+                damaged=[METADATA],
+            ) from error
+        job = BackupJob.from_metadata(_checked_document(data, path), self.path)
+        if job.id != job_id or job.status is not BackupStatus.COMPLETED or not job.manifest_sha256:
+            raise BackupDamaged(
+                f"{path} is not the metadata of a completed backup {job_id}", damaged=[METADATA]
+            )
+        return job
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one writer; makes the destination if it is missing.
+
+        Raises:
+            BackupLocked: another run is writing.
+            BackupRefused: the destination can't be written to.
+        """
+        try:
+            if not self.path.is_dir():
+                self.path.mkdir(parents=True, exist_ok=True)
+                sync_folder(self.path.parent)
+            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise BackupRefused(f"can't write to {self.path}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BackupLocked(f"another run is writing to {self.path}; try later") from None
+            yield
+        finally:
+            os.close(lock)
+
+    def next_number(self) -> int:
+        """The number of the next backup, above that of every folder that looks like one."""
+        return max((number_of(name) for name in self._names()), default=0) + 1
+
+    def clear_leftovers(self) -> None:
+        """Remove what died runs left behind; only for the one writer."""
+        for name in self._names():
+            if not (self.path / name / METADATA).exists():
+                self.discard(name)
+
+    def discard(self, job_id: str) -> None:
+        """Remove a backup or what there is of it; only for the one writer.
+
+        Files that are no part of a backup are left alone, and their folder with them.
+        """
+        folder = self.path / checked_id(job_id)
+        try:
+            # The metadata first: without it, what remains is no backup at any moment.
+            for name in (METADATA, _PART, MANIFEST, TAR):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
+        except OSError as error:
+            _log.warning("the leftover %s can't be removed: %s", folder, error.strerror)
+
+    def publish(self, job: BackupJob) -> None:
+        """Make a backup whose tar and manifest are on the disk a completed one, in one step."""
+        part = job.path / _PART
+        with part.open("xb") as file:
+            file.write(_document(job.to_metadata()))
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(job.path / METADATA)
+        sync_folder(job.path)
+        sync_folder(self.path)
+
+    def _names(self) -> list[str]:
+        try:
+            with os.scandir(self.path) as found:
+                return [
+                    item.name
+                    for item in found
+                    if is_id(item.name) and item.is_dir(follow_symlinks=False)
+                ]
+        except FileNotFoundError:
+            raise BackupRefused(f"there is no folder {self.path} to hold backups") from None
+        except OSError as error:
+            raise BackupRefused(f"can't read {self.path}: {error.strerror}") from error
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """The path from the root, without ``..``; symlinks stay as the caller wrote them."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symlinks
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _document(job: Any) -> bytes:
+    body = {"format": FORMAT, "job": job, "sha256": _hash_of(job)}
+    return json.dumps(body, indent=1, sort_keys=True).encode("ascii") + b"\n"
+
+
+def _hash_of(job: Any) -> str:
+    return sha256(json.dumps(job, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def _checked_document(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(data)
+        job = body["job"]
+        # Comparing all bytes catches what a parser would forgive.
+        if body["format"] == FORMAT and isinstance(job, dict) and data == _document(job):
+            return job
+        other = body["format"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        other = None
+    if isinstance(other, str) and other != FORMAT and _ANY_FORMAT.fullmatch(other):
+        raise BackupRefused(f"{path} is of format {other!r}; this version reads {FORMAT!r}")
+    raise BackupDamaged(f"{path} is damaged: it is not what was written", damaged=[METADATA])
+
+
+def refuse_overlap(folder: Path, destination: Path, what: str) -> None:
+    """Refuse a folder that holds the destination, or lies in it, by whatever name.
+
+    Raises:
+        BackupRefused: they overlap.
+    """
+    inner, outer = Path(os.path.realpath(folder)), Path(os.path.realpath(destination))
+    if inner == outer:
+        raise BackupRefused(f"{what} and the destination are the same folder: {folder}")
+    if outer in inner.parents:
+        raise BackupRefused(f"{what} {folder} lies inside the destination {destination}")
+    if inner in outer.parents:
+        raise BackupRefused(f"the destination {destination} lies inside {what} {folder}")

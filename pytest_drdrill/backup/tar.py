@@ -1,0 +1,126 @@
+"""Tar members, packed by hand: a header is a pure function of its manifest entry.
+
+Plain ustar (POSIX 1003.1), with a pax record only where ustar has no room. Being a pure function,
+a header can be checked byte for byte against the manifest.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING
+
+from pytest_drdrill.backup.manifest import ROOT
+
+if TYPE_CHECKING:
+    from pytest_drdrill.backup.manifest import Entry
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
+_NAME, _PREFIX = 100, 155
+_OCTAL_7, _OCTAL_11 = 0o7777777, 0o77777777777
+_LINKED, _SYMLINK, _FOLDER, _FILE, _PAX = b"1", b"2", b"5", b"0", b"x"
+
+
+def padding(size: int) -> bytes:
+    """The zeros that fill a member's content up to whole blocks."""
+    return bytes(-size % BLOCK)
+
+
+def header(entry: Entry) -> bytes:
+    """All header blocks of an entry, the pax ones included, as they stand before its content."""
+    name = os.fsencode(entry.path)
+    link = b""
+    kind = _FILE
+    if entry.type == "folder":
+        kind = _FOLDER
+        name = b"./" if entry.path == ROOT else name + b"/"
+    elif entry.type == "symlink":
+        kind, link = _SYMLINK, os.fsencode(entry.target or "")
+    elif entry.hardlink is not None:
+        kind, link = _LINKED, os.fsencode(entry.hardlink)
+    size = 0 if kind == _LINKED else entry.size
+    mtime = entry.mtime_ns // 1_000_000_000
+
+    records: dict[bytes, bytes] = {}
+    prefix = b""
+    if len(name) > _NAME:
+        prefix, short = _split(name)
+        if not short:
+            records[b"path"] = name
+            prefix, short = b"", name[:_NAME]
+        name = short
+    if len(link) > _NAME:
+        records[b"linkpath"] = link
+    numbers = {b"uid": entry.uid, b"gid": entry.gid, b"size": size, b"mtime": mtime}
+    for key, value in numbers.items():
+        if not 0 <= value <= (_OCTAL_7 if key in (b"uid", b"gid") else _OCTAL_11):
+            records[key] = b"%d" % value
+            numbers[key] = 0
+    uid, gid, size, mtime = numbers.values()
+    block = _block(name, entry.mode, uid, gid, size, mtime, kind, link[:_NAME], prefix)
+    return _pax(records) + block if records else block
+
+
+def _split(name: bytes) -> tuple[bytes, bytes]:
+    """The name as ustar's prefix and rest, or nothing where no slash lies right for that."""
+    at = name.rfind(b"/", 0, min(_PREFIX + 1, len(name) - 1))
+    if at <= 0 or len(name) - at - 1 > _NAME:
+        return b"", b""
+    return name[:at], name[at + 1 :]
+
+
+def _pax(records: dict[bytes, bytes]) -> bytes:
+    if any(not _is_utf8(value) for value in records.values()):
+        records = {b"hdrcharset": b"BINARY", **records}
+    body = b"".join(_record(key, value) for key, value in records.items())
+    head = _block(b"././@PaxHeader", 0o644, 0, 0, len(body), 0, _PAX, b"", b"")
+    return head + body + padding(len(body))
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    rest = b" %b=%b\n" % (key, value)
+    length = len(rest)
+    while length != len(rest) + len(b"%d" % length):  # the length counts its own digits
+        length = len(rest) + len(b"%d" % length)
+    return b"%d%b" % (length, rest)
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _block(  # noqa: PLR0913, PLR0917 - the fields of a header, in its own order
+    name: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    mtime: int,
+    kind: bytes,
+    link: bytes,
+    prefix: bytes,
+) -> bytes:
+    block = _HEADER.pack(
+        name,
+        b"%07o" % mode,
+        b"%07o" % uid,
+        b"%07o" % gid,
+        b"%011o" % size,
+        b"%011o" % mtime,
+        b"        ",
+        kind,
+        link,
+        b"ustar\00000",
+        b"",
+        b"",
+        b"0000000",
+        b"0000000",
+        prefix,
+    )
+    return b"%b%06o\0 %b" % (block[:148], sum(block), block[156:])

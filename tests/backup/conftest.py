@@ -1,0 +1,51 @@
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from backup_trees import make_tree, ordinary_user
+
+from pytest_drdrill.backup import FullBackupStrategy
+
+
+@pytest.fixture
+def full():
+    return FullBackupStrategy()
+
+
+@pytest.fixture
+def source(tmp_path):
+    return make_tree(tmp_path / "source")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A source with three small files."""
+    root = tmp_path / "small"
+    (root / "sub").mkdir(parents=True)
+    (root / "a.txt").write_text("alpha")
+    (root / "sub" / "b.txt").write_text("beta")
+    (root / "z.txt").write_text("zeta")
+    return root
+
+
+@pytest.fixture
+def vault(tmp_path):
+    return tmp_path / "vault"
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that an ordinary user reaches, which tmp_path of root is not."""
+    path = Path(tempfile.mkdtemp(prefix="drdrill-test-"))
+    path.chmod(0o777)
+    yield path
+    for folder in [path, *path.rglob("*")]:
+        if folder.is_dir() and not folder.is_symlink():
+            folder.chmod(0o700)
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def as_user():
+    return ordinary_user

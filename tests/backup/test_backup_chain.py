@@ -1,0 +1,98 @@
+"""The engine carries chains: an entry that did not change since a base is not stored again."""
+
+import json
+import os
+import shutil
+
+import pytest
+from backup_trees import flip, make_tree, picture
+
+from pytest_drdrill.backup import BackupDamaged, BackupType
+from pytest_drdrill.backup.create import create
+from pytest_drdrill.clock import RealClock
+
+
+@pytest.fixture
+def on_newest():
+    """Make a backup that builds on the newest one there is."""
+
+    def make(source, vault):
+        kind = BackupType.INCREMENTAL
+        return create(source, vault, kind, RealClock(), lambda jobs: jobs[0] if jobs else None)
+
+    return make
+
+
+def holders(job):
+    lines = (job.path / "manifest.jsonl").read_text("ascii").splitlines()
+    return {entry["path"]: entry["backup"] for entry in map(json.loads, lines)}
+
+
+def test_nothing_changed_stores_nothing(full, on_newest, source, vault, tmp_path):
+    base = full.create_backup(source, vault)
+    job = on_newest(source, vault)
+    assert job.parent_id == base.id
+    assert set(holders(job).values()) == {base.id}
+    assert job.stored_bytes == 1024  # an empty tar
+    assert (job.file_count, job.size_bytes) == (base.file_count, base.size_bytes)
+    assert full.verify_backup(job).size_bytes == job.size_bytes
+    full.restore_backup(job, tmp_path / "restored")
+    assert picture(tmp_path / "restored") == picture(source)
+
+
+def test_a_chain_restores_each_of_its_states(full, on_newest, source, vault, tmp_path):
+    full.create_backup(source, vault)
+    states = [picture(source)]
+    (source / "docs" / "plan.txt").write_text("who does what, and when\n")
+    (source / "docs.txt").unlink()
+    (source / "new").mkdir()
+    (source / "new" / "file").write_text("new")
+    on_newest(source, vault)
+    states.append(picture(source))
+    (source / "empty.txt").unlink()
+    (source / "empty.txt").mkdir()
+    shutil.rmtree(source / "new")
+    (source / "new").symlink_to("nowhere")
+    (source / "large.bin").rename(source / "larger.bin")
+    os.link(source / "larger.bin", source / "a-link")
+    (source / "docs" / "run.sh").chmod(0o600)
+    last = on_newest(source, vault)
+    states.append(picture(source))
+    jobs = full.list_backups(vault)[::-1]
+    for number, (job, state) in enumerate(zip(jobs, states, strict=True)):
+        full.verify_backup(job)
+        full.restore_backup(job, tmp_path / f"{number}")
+        assert picture(tmp_path / f"{number}") == state
+    assert holders(last)["exact.bin"] == jobs[0].id
+    assert holders(last)["docs/plan.txt"] == jobs[1].id
+    assert holders(last)["docs/run.sh"] == jobs[2].id
+
+
+def test_a_rewrite_that_hides_its_mtime_is_seen(full, on_newest, small, vault, tmp_path):
+    full.create_backup(small, vault)
+    status = (small / "a.txt").stat()
+    (small / "new").write_text("ALPHA")
+    os.utime(small / "new", ns=(0, status.st_mtime_ns))
+    (small / "new").rename(small / "a.txt")
+    full.restore_backup(on_newest(small, vault), tmp_path / "restored")
+    assert (tmp_path / "restored" / "a.txt").read_text() == "ALPHA"
+
+
+def test_a_damaged_base_is_named(full, on_newest, source, vault, tmp_path):
+    base = full.create_backup(source, vault)
+    job = on_newest(source, vault)
+    flip(base.path / "data.tar", (base.path / "data.tar").read_bytes().index(b"#!/bin/sh"))
+    with pytest.raises(BackupDamaged, match=r"run\.sh"):
+        full.verify_backup(job)
+    (base.path / "data.tar").unlink()
+    with pytest.raises(BackupDamaged, match=f"backup {base.id}, its base"):
+        full.verify_backup(job)
+    with pytest.raises(BackupDamaged, match=f"backup {base.id}, its base"):
+        full.restore_backup(job, tmp_path / "restored")
+
+
+def test_without_a_base_it_is_self_contained(on_newest, tmp_path, vault):
+    source = make_tree(tmp_path / "tree")
+    job = on_newest(source, vault)
+    assert job.parent_id is None
+    assert set(holders(job).values()) == {job.id}

@@ -1,0 +1,115 @@
+"""One check of one endpoint: the ``Prober`` protocol, and how it is done over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_drdrill.failover.errors import NotMonitoringError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from pytest_drdrill.failover.endpoint import ServiceEndpoint
+
+_BODY_LIMIT = 10_240
+_KEEP_ALIVE_S = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What one check found.
+
+    Attributes:
+        healthy: whether the endpoint answered as a usable one does.
+        reason: why not, in a few words; empty for a healthy one.
+    """
+
+    healthy: bool
+    reason: str = ""
+
+
+class Prober(Protocol):
+    """How a manager asks endpoints for their health.
+
+    A prober belongs to one manager, which opens it, asks it for many endpoints at once, bounds
+    each answer by the endpoint's timeout (by cancelling the probe) and closes it.
+    """
+
+    async def open(self) -> None:
+        """Get ready; called in the loop in which the probes will run."""
+        ...
+
+    async def probe(self, endpoint: ServiceEndpoint) -> ProbeResult:
+        """Ask one endpoint, once.
+
+        An endpoint that can't be asked is an unhealthy result, or an ``OSError``. Any other
+        exception is a broken prober: it ends the monitoring, so that no verdict rests on it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; also called after an ``open`` that failed or never came."""
+        ...
+
+
+_HEALTHY = ProbeResult(healthy=True)
+
+
+class HttpProber:
+    """Asks endpoints over HTTP, all on one session that keeps its connections alive.
+
+    A ``GET`` of the endpoint's ``health_url`` is healthy when the answer has a 2xx status and
+    arrives complete (of a large body: its first 10 KiB) within the timeout. Redirects are not
+    followed: a 3xx says that something else would answer. Neither proxies of the environment nor
+    cookies are used, and certificates are verified. A name is looked up when a connection is made,
+    so one that moves is noticed once the kept connection ends. aiohttp is imported by ``open``.
+    """
+
+    __slots__ = ("_session",)
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the session."""
+        import aiohttp  # 225 ms that only a drill over HTTP should pay
+
+        self._session = aiohttp.ClientSession(
+            # Any number of checks at once, on connections that outlast every sensible interval.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # No timeout of aiohttp's own, which it rounds up to whole seconds: the manager's holds.
+            timeout=aiohttp.ClientTimeout(),
+            headers={"User-Agent": "pytest-drdrill"},
+            auto_decompress=False,
+        )
+
+    async def probe(self, endpoint: ServiceEndpoint) -> ProbeResult:
+        """Ask one endpoint, once; takes as long as the endpoint does, the caller bounds it.
+
+        Raises:
+            NotMonitoringError: the prober is not open.
+        """
+        import aiohttp  # as above
+
+        if self._session is None:
+            raise NotMonitoringError("this prober is not open; a manager opens and closes it")
+        try:
+            async with self._session.get(endpoint.health_url, allow_redirects=False) as response:
+                # A connection can only be kept when its answer was read to the end.
+                read = 0
+                while read < _BODY_LIMIT and (piece := await response.content.readany()):
+                    read += len(piece)
+                status = response.status
+        except (aiohttp.ClientError, OSError) as error:
+            return ProbeResult(healthy=False, reason=str(error) or type(error).__name__)
+        if 200 <= status <= 299:  # noqa: PLR2004 - the statuses of success
+            return _HEALTHY
+        return ProbeResult(healthy=False, reason=f"HTTP status {status}")
+
+    async def close(self) -> None:
+        """Close the session and its connections; does nothing when there is none."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()

@@ -1,0 +1,190 @@
+"""Disaster-recovery drills as ordinary pytest tests: measured, judged, with evidence.
+
+A drill breaks something and brings it back; markers say what was promised, timers measure what
+happened, and the test fails when the promise was broken or nothing showed that it holds. Names load
+on first use, so that a suite without drills pays for none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_drdrill.backup import (
+        BackupDamaged,
+        BackupError,
+        BackupJob,
+        BackupLocked,
+        BackupNotFound,
+        BackupRefused,
+        BackupStatus,
+        BackupStrategy,
+        BackupType,
+        FullBackupStrategy,
+        RestoreResult,
+        RestoreTargetError,
+        VerifyResult,
+    )
+    from pytest_drdrill.clock import Clock, RealClock
+    from pytest_drdrill.durations import format_duration, parse_duration
+    from pytest_drdrill.evidence.schema import load_schema
+    from pytest_drdrill.failover import (
+        FailoverError,
+        FailoverEvent,
+        FailoverFailed,
+        FailoverManager,
+        FailoverTimeoutError,
+        HealthStatus,
+        HttpProber,
+        MonitoringFailed,
+        NotMonitoringError,
+        Prober,
+        ProbeResult,
+        ServiceEndpoint,
+    )
+    from pytest_drdrill.faults import Fault, FaultError, FaultInjector, UndoFailed, UndoStack
+    from pytest_drdrill.measure import (
+        DisasterNotObserved,
+        Drill,
+        DrillFailure,
+        DrillUsageError,
+        LedgerLoss,
+        NotRecovered,
+        ObjectiveNotMeasured,
+        Outage,
+        PreconditionNotMet,
+        RPOExceeded,
+        RPOTimer,
+        RTOExceeded,
+        RTOTimer,
+        Timeline,
+        WriteLedger,
+    )
+    from pytest_drdrill.objectives import Objectives, RecoveryMetrics, ServiceTiers
+
+_HOMES = {
+    "backup": (
+        "BackupDamaged",
+        "BackupError",
+        "BackupJob",
+        "BackupLocked",
+        "BackupNotFound",
+        "BackupRefused",
+        "BackupStatus",
+        "BackupStrategy",
+        "BackupType",
+        "FullBackupStrategy",
+        "RestoreResult",
+        "RestoreTargetError",
+        "VerifyResult",
+    ),
+    "clock": ("Clock", "RealClock"),
+    "durations": ("format_duration", "parse_duration"),
+    "evidence.schema": ("load_schema",),
+    "failover": (
+        "FailoverError",
+        "FailoverEvent",
+        "FailoverFailed",
+        "FailoverManager",
+        "FailoverTimeoutError",
+        "HealthStatus",
+        "HttpProber",
+        "MonitoringFailed",
+        "NotMonitoringError",
+        "ProbeResult",
+        "Prober",
+        "ServiceEndpoint",
+    ),
+    "faults": ("Fault", "FaultError", "FaultInjector", "UndoFailed", "UndoStack"),
+    "measure": (
+        "DisasterNotObserved",
+        "Drill",
+        "DrillFailure",
+        "DrillUsageError",
+        "LedgerLoss",
+        "NotRecovered",
+        "ObjectiveNotMeasured",
+        "Outage",
+        "PreconditionNotMet",
+        "RPOExceeded",
+        "RPOTimer",
+        "RTOExceeded",
+        "RTOTimer",
+        "Timeline",
+        "WriteLedger",
+    ),
+    "objectives": ("Objectives", "RecoveryMetrics", "ServiceTiers"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BackupDamaged",
+    "BackupError",
+    "BackupJob",
+    "BackupLocked",
+    "BackupNotFound",
+    "BackupRefused",
+    "BackupStatus",
+    "BackupStrategy",
+    "BackupType",
+    "Clock",
+    "DisasterNotObserved",
+    "Drill",
+    "DrillFailure",
+    "DrillUsageError",
+    "FailoverError",
+    "FailoverEvent",
+    "FailoverFailed",
+    "FailoverManager",
+    "FailoverTimeoutError",
+    "Fault",
+    "FaultError",
+    "FaultInjector",
+    "FullBackupStrategy",
+    "HealthStatus",
+    "HttpProber",
+    "LedgerLoss",
+    "MonitoringFailed",
+    "NotMonitoringError",
+    "NotRecovered",
+    "ObjectiveNotMeasured",
+    "Objectives",
+    "Outage",
+    "PreconditionNotMet",
+    "ProbeResult",
+    "Prober",
+    "RPOExceeded",
+    "RPOTimer",
+    "RTOExceeded",
+    "RTOTimer",
+    "RealClock",
+    "RecoveryMetrics",
+    "RestoreResult",
+    "RestoreTargetError",
+    "ServiceEndpoint",
+    "ServiceTiers",
+    "Timeline",
+    "UndoFailed",
+    "UndoStack",
+    "VerifyResult",
+    "WriteLedger",
+    "format_duration",
+    "load_schema",
+    "parse_duration",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # only for the first use of a name
+
+    # Not kept in globals(): where a test reloads the rooms, as pytester does, all must come from
+    # the same loading, or a class would not be itself.
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,79 @@
+"""What a drill asks for by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from pytest_drdrill.backup import FullBackupStrategy
+    from pytest_drdrill.failover import FailoverManager
+    from pytest_drdrill.faults import FaultInjector
+    from pytest_drdrill.measure import Drill, RPOTimer, RTOTimer
+    from pytest_drdrill.objectives import Objectives
+
+
+def _drill(request: pytest.FixtureRequest, fixture: str) -> Drill:
+    from pytest_drdrill.session.start import run_of
+
+    return run_of(request, fixture).drill
+
+
+@pytest.fixture
+def drill(request: pytest.FixtureRequest) -> Drill:
+    """This drill: events, steps, preconditions, metrics, notes; all of it lands in the evidence."""
+    return _drill(request, "drill")
+
+
+@pytest.fixture
+def rto_timer(request: pytest.FixtureRequest) -> RTOTimer:
+    """Measures recovery time: ``with rto_timer.outage(): ...``, ``until``, ``wait_until``."""
+    return _drill(request, "rto_timer").rto
+
+
+@pytest.fixture
+def rpo_timer(request: pytest.FixtureRequest) -> RPOTimer:
+    """Measures lost work: a write ledger, or ``recovered_to(recovery_point)``."""
+    return _drill(request, "rpo_timer").rpo
+
+
+@pytest.fixture
+def dr_objectives(request: pytest.FixtureRequest) -> Objectives:
+    """The effective objectives of this drill: its tier's, narrowed by its own markers."""
+    return _drill(request, "dr_objectives").objectives
+
+
+@pytest.fixture
+def _dr_repeat(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def full_backup(request: pytest.FixtureRequest) -> FullBackupStrategy:
+    """Full backups of folders: ``create_backup``, ``verify_backup``, ``restore_backup``."""
+    from pytest_drdrill.session.wiring import backup_of
+
+    return backup_of(request)
+
+
+@pytest.fixture
+def failover_manager(request: pytest.FixtureRequest) -> Callable[..., FailoverManager]:
+    """Makes failover managers, for ``async with``; stopped with the drill at the latest."""
+    from pytest_drdrill.session.wiring import managers_of
+
+    return managers_of(request)
+
+
+@pytest.fixture
+def faults(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[FaultInjector, None, None]:
+    """Breaks things now, on scratch below pytest's temporary folder; undone at the drill's end."""
+    from pytest_drdrill.session.wiring import faults_of
+
+    injector = faults_of(request, tmp_path_factory.getbasetemp())
+    yield injector
+    injector.stack.undo_all()

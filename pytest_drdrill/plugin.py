@@ -1,0 +1,110 @@
+"""The pytest plugin: hooks, each of which asks a room; no logic.
+
+What a suite without drills pays for is kept out of this module's imports.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_drdrill.fixtures import (
+    _dr_repeat,
+    dr_objectives,
+    drill,
+    failover_manager,
+    faults,
+    full_backup,
+    rpo_timer,
+    rto_timer,
+)
+from pytest_drdrill.session.markers import MARKERS, any_drill
+from pytest_drdrill.session.options import add_options, in_play
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = [
+    "_dr_repeat",
+    "dr_objectives",
+    "drill",
+    "failover_manager",
+    "faults",
+    "full_backup",
+    "rpo_timer",
+    "rto_timer",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options and ini keys."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers; check what was asked for; get ready to listen to workers."""
+    for text in MARKERS.values():
+        config.addinivalue_line("markers", text)
+    if in_play(config) or config.getoption("dist", "no") != "no":
+        from pytest_drdrill.session.start import begin
+
+        begin(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say what was asked for."""
+    if not in_play(config):
+        return None
+    from pytest_drdrill.session.start import header
+
+    return header(config)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_pycollect_makeitem(obj: object) -> Generator[None, Any, Any]:
+    """Inside pytest-asyncio's own wrapper: mark async drills for it."""
+    found = yield
+    if isinstance(found, list):
+        function = getattr(obj, "__func__", obj)  # what a static method wraps
+        inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+        if inspect.iscoroutinefunction(inner):
+            from pytest_drdrill.session.start import run_async_locally
+
+            for item in found:
+                run_async_locally(item)
+    return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Select drills, after every conftest.py has had its say on markers."""
+    if in_play(config) or any_drill(items):
+        from pytest_drdrill.session.start import select
+
+        select(config, items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_table_header(cells: list[str]) -> None:
+    """Add the columns Tier, RTO and RPO."""
+    from pytest_drdrill.session.page import add_header
+
+    add_header(cells)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_table_row(report: Any, cells: list[str]) -> None:
+    """Fill the columns."""
+    from pytest_drdrill.session.page import add_row
+
+    add_row(report, cells)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> None:
+    """Show the tier table above the results."""
+    from pytest_drdrill.session.page import add_summary
+
+    add_summary(prefix, session.config)

@@ -1,0 +1,213 @@
+"""Merges the drills of every process into one record, and has it rendered."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_drdrill.evidence.assemble import assemble, badness
+from pytest_drdrill.session.options import in_play
+from pytest_drdrill.session.promise import NOTHING_PROMISED, Promise
+from pytest_drdrill.session.run import attempt, base_record, rfc3339
+from pytest_drdrill.session.runner import REPORT_KEY
+from pytest_drdrill.session.selection import selection_record
+from pytest_drdrill.text import storable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_drdrill.evidence.types import (
+        DrillRecord,
+        EvidenceRecord,
+        RunRecord,
+        SelectionRecord,
+    )
+    from pytest_drdrill.session.runner import Runner
+    from pytest_drdrill.session.settings import Settings
+
+CRASHED = "???"
+"""The phase that xdist gives to the report of a test whose worker died."""
+
+
+class Collector:
+    """Evidence of one session, from the reports of its drills.
+
+    Attributes:
+        record: the finished record; None until the session has finished.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.record: EvidenceRecord | None = None
+        self._config = config
+        self._settings = settings
+        self._started, self._started_at = datetime.now(UTC), time.monotonic()
+        self._drills: dict[str, DrillRecord] = {}
+        # Whole runs of a drill that ran again under the same id, as with --keep-duplicates.
+        self._doubles: dict[str, list[DrillRecord]] = {}
+        self._crashed: dict[str, str] = {}
+        self._uncollected: dict[str, None] = {}
+        self._runner: Runner | None = None
+        self._from_worker: dict[str, Any] | None = None
+        self._write_errors: dict[Path, str] = {}
+
+    def follow(self, runner: Runner) -> None:
+        """Drills run in this very process."""
+        self._runner = runner
+
+    # -- what happens during the session --------------------------------------------------------
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep a drill's newest evidence."""
+        found = getattr(report, REPORT_KEY, None)
+        nodeid = report.nodeid
+        if found is None:
+            if report.when == CRASHED:
+                self._crashed[nodeid] = storable(report.longreprtext)
+            return
+        earlier = self._drills.get(nodeid)
+        # One that was rerun tells of its earlier attempts itself.
+        if earlier is not None and earlier["finished"] is not None and not found["attempts"]:
+            self._doubles.setdefault(nodeid, []).append(earlier)
+        self._drills[nodeid] = found
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep what could not be collected: drills in it could not be verified."""
+        if report.failed:
+            self._uncollected[storable(report.nodeid)] = None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A worker has ended and tells what was selected; every worker says the same."""
+        output = getattr(node, "workeroutput", None)
+        if self._from_worker is None and output is not None and REPORT_KEY in output:
+            self._from_worker = output[REPORT_KEY]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Put the record together and write it, before any other report asks for it."""
+        drills = self._all_drills()
+        if not drills and not in_play(session.config):
+            return
+        self.record = assemble(self._run_record(), drills, self._settings.tiers)
+        self._write()
+        if session.exitstatus == pytest.ExitCode.OK and (
+            self._write_errors or (self._unverified() and self._must_verify())
+        ):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the DR section."""
+        from pytest_drdrill.report.terminal import section_lines  # at the end
+
+        if self.record is None:
+            return
+        terminalreporter.section("disaster recovery", sep="=", bold=True)
+        verbose = self._config.get_verbosity()
+        for text, markup in section_lines(self.record, verbose=verbose):
+            terminalreporter.write_line(text, **markup)
+        for path in self._settings.reports:
+            if path in self._write_errors:
+                error = f"ERROR: {self._write_errors[path]}"
+                terminalreporter.write_line(error, red=True, bold=True)
+            else:
+                terminalreporter.write_line(f"evidence: {path}")
+        if self._unverified() and self._must_verify():
+            asked = "--dr-fail-unverified" if self._settings.fail_unverified else "--dr-live"
+            terminalreporter.write_line(
+                f"ERROR: {self._unverified()} not verified, which fails a run with {asked}",
+                red=True,
+                bold=True,
+            )
+
+    # -- what it comes to -----------------------------------------------------------------------
+
+    def _all_drills(self) -> list[DrillRecord]:
+        """Every selected drill once, in collection order, those that never ran included."""
+        order: dict[str, int] = {}
+        rest: list[tuple[str, DrillRecord]] = []
+        if self._runner is not None:
+            order, rest = self._runner.order(), self._runner.unfinished()
+        elif self._from_worker is not None:
+            order, rest = self._from_worker["order"], self._from_worker["unfinished"]
+        for nodeid, drill in rest:
+            self._drills.setdefault(nodeid, drill)
+        for nodeid, error in self._crashed.items():
+            crashed = self._drills.get(nodeid)
+            if crashed is None and self._settings.selective:
+                # It died in its set-up and no worker is left to tell of it: a drill, or it would
+                # not have been selected.
+                unknown = Promise(NOTHING_PROMISED)
+                crashed = base_record(nodeid, unknown, repeat=None, verdict="failed")
+                self._drills[nodeid] = crashed
+            if crashed is not None:
+                crashed["verdict"], crashed["error"], crashed["reason"] = "failed", error, None
+        for nodeid, doubles in self._doubles.items():
+            worst, *others = sorted([*doubles, self._drills[nodeid]], key=badness)
+            worst["attempts"] = [*worst["attempts"], *map(attempt, others)]
+            self._drills[nodeid] = worst
+        last = len(order)
+        ranked = sorted(self._drills, key=lambda nodeid: order.get(nodeid, last))
+        return [self._drills[nodeid] for nodeid in ranked]
+
+    def _run_record(self) -> RunRecord:
+        from pytest_drdrill.evidence.origin import ci, git, host  # at the end
+
+        finished = datetime.now(UTC)
+        return {
+            "id": uuid.uuid4().hex,
+            "started": rfc3339(self._started),
+            "finished": rfc3339(finished),
+            "duration_s": round(time.monotonic() - self._started_at, 6),
+            "seed": None,
+            "repeat": self._settings.repeat,
+            "selection": self._selection(),
+            "not_collected": list(self._uncollected),
+            "versions": _versions(self._config),
+            "host": host(),
+            # Three processes of git: only where a file will show them.
+            "git": git(self._config.rootpath) if self._settings.reports else None,
+            "ci": ci(),
+        }
+
+    def _selection(self) -> SelectionRecord:
+        if self._runner is not None:
+            return self._runner.selection
+        if self._from_worker is not None:
+            found: SelectionRecord = self._from_worker["selection"]
+            return found
+        return selection_record(self._settings, len(self._drills), 0)
+
+    def _unverified(self) -> int:
+        assert self.record is not None
+        return sum(tier["not_verified"] for tier in self.record["tiers"])
+
+    def _must_verify(self) -> bool:
+        return self._settings.fail_unverified or self._settings.live
+
+    def _write(self) -> None:
+        from pytest_drdrill.report.files import ReportError, render, write  # at the end
+
+        assert self.record is not None
+        for path in self._settings.reports:
+            try:
+                write(path, render(self.record, path))
+            except ReportError as error:
+                self._write_errors[path] = str(error)
+
+
+def _versions(config: pytest.Config) -> dict[str, str]:
+    import platform  # at the end
+    from importlib.metadata import version  # likewise
+
+    versions = {
+        "python": platform.python_version(),
+        "pytest": pytest.__version__,
+        "pytest-drdrill": version("pytest-drdrill"),
+    }
+    for _, dist in config.pluginmanager.list_plugin_distinfo():
+        versions.setdefault(dist.project_name, dist.version)
+    return {storable(name): storable(text) for name, text in sorted(versions.items())}

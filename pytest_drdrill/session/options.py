@@ -1,0 +1,89 @@
+"""Options and ini keys. Every pytest run loads this: it imports nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and ini key."""
+    group = parser.getgroup("drdrill", "disaster-recovery drills")
+    group.addoption(
+        "--dr-tier",
+        action="append",
+        metavar="NAME[,NAME]",
+        help="run only drills of these tiers; everything else is deselected; repeatable",
+    )
+    group.addoption(
+        "--dr-kind",
+        action="append",
+        metavar="KIND[,KIND]",
+        help="run only drills of these kinds: backup_restore, failover, replication, rto, rpo",
+    )
+    group.addoption(
+        "--dr-service",
+        action="append",
+        metavar="NAME",
+        help="run only the drills of this service; repeatable",
+    )
+    group.addoption(
+        "--dr-live",
+        action="store_true",
+        default=False,
+        help="let drills marked dr_live touch the systems they name; "
+        "then a drill that is not verified fails the run",
+    )
+    group.addoption(
+        "--dr-report",
+        action="append",
+        metavar="PATH",
+        help="write the evidence to PATH; its suffix names the format: .json or .md; repeatable",
+    )
+    group.addoption(
+        "--dr-repeat",
+        metavar="N",
+        help="run each simulated or local drill N times; the worst run decides",
+    )
+    group.addoption(
+        "--dr-fail-unverified",
+        action="store_true",
+        default=False,
+        help="exit non-zero when a selected drill could not be verified",
+    )
+    lists = (
+        ("dr_tiers", 'own service tiers, one a line: "gold: rto=5m, rpo=30s, availability=99.99%"'),
+        ("dr_tier", "default of --dr-tier, one a line"),
+        ("dr_kind", "default of --dr-kind, one a line"),
+        ("dr_service", "default of --dr-service, one a line"),
+        ("dr_report", "default of --dr-report, one a line, relative to the ini file"),
+    )
+    for name, text in lists:
+        parser.addini(name, text, type="linelist", default=[])
+    parser.addini("dr_repeat", "default of --dr-repeat", default="1")
+    parser.addini("dr_fail_unverified", "as --dr-fail-unverified", type="bool", default=False)
+    parser.addini(
+        "dr_junit", "write dr_* properties into JUnit XML files", type="bool", default=True
+    )
+
+
+def in_play(config: pytest.Config) -> bool:
+    """Whether any option or ini key of ours was given; without one, nothing needs to be read."""
+    option = config.option
+    return bool(
+        option.dr_tier
+        or option.dr_kind
+        or option.dr_service
+        or option.dr_live
+        or option.dr_report
+        or option.dr_repeat
+        or option.dr_fail_unverified
+        or any(
+            config.getini(name)
+            for name in ("dr_tiers", "dr_tier", "dr_kind", "dr_service", "dr_report")
+        )
+        or config.getini("dr_repeat") != "1"
+        or config.getini("dr_fail_unverified")
+    )

@@ -1,0 +1,203 @@
+"""What a test's markers and fixtures promise, read once at collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_drdrill.durations import format_duration, parse_duration
+from pytest_drdrill.objectives import Objectives, tier_objectives
+from pytest_drdrill.session.markers import MARKERS
+from pytest_drdrill.text import NAME_LIMIT, storable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    import pytest
+
+    from pytest_drdrill.objectives import RecoveryMetrics
+
+DISASTERS = ("natural", "technical", "human_error", "security", "infrastructure")
+KINDS = ("backup_restore", "failover", "replication", "rto", "rpo")
+_KIND_OF_FIXTURE = {
+    "full_backup": "backup_restore",
+    "failover_manager": "failover",
+    "rto_timer": "rto",
+    "rpo_timer": "rpo",
+}
+_KEYWORDS = {
+    "dr_tier": "name",
+    "rto": "limit",
+    "rpo": "limit",
+    "dr_service": "name",
+    "disaster": "kind",
+    "runbook": "path",
+    "dr_cadence": "every",
+}
+NOTHING_PROMISED = Objectives()
+_DURATION = '"15m", "1h30m", "500ms", "PT15M" or a timedelta'
+
+
+@dataclass(slots=True)
+class Promise:
+    """One drill as its author declared it.
+
+    Attributes:
+        objectives: what its tier and markers promise.
+        problems: what can't be read, by marker name; such a drill is an error.
+    """
+
+    objectives: Objectives
+    service: str | None = None
+    disaster: str | None = None
+    runbook: str | None = None
+    live: bool = False
+    cadence: timedelta | None = None
+    kinds: tuple[str, ...] = ()
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def complaint(self, nodeid: str) -> str:
+        """All problems as one message, naming the test."""
+        return "\n".join(f"{storable(nodeid)}: {text}" for text in self.problems.values())
+
+
+def read_promise(item: pytest.Item, tiers: Mapping[str, RecoveryMetrics]) -> Promise | None:
+    """What an item promises; None for a test that is no drill."""
+    marks: dict[str, pytest.Mark] = {}
+    for mark in item.iter_markers():  # the closest come first
+        if mark.name in MARKERS:
+            marks.setdefault(mark.name, mark)
+    if not marks:
+        return None
+    reader = _Reader(marks, tiers)
+    promise = Promise(reader.objectives(), problems=reader.problems)
+    # Most drills carry few of them: what is absent costs nothing.
+    if "dr_service" in marks:
+        promise.service = reader.text("dr_service", "the service's name")
+    if "disaster" in marks:
+        promise.disaster = reader.one_of("disaster", DISASTERS)
+    if "runbook" in marks:
+        promise.runbook = reader.text("runbook", "a path")
+    if "dr_live" in marks:
+        promise.live = reader.flag("dr_live")
+    if "dr_cadence" in marks:
+        promise.cadence = reader.duration("dr_cadence")
+    promise.kinds = _kinds(marks, getattr(item, "fixturenames", ()))
+    return promise
+
+
+def _kinds(marks: Mapping[str, Any], fixtures: Any) -> tuple[str, ...]:
+    found = {_KIND_OF_FIXTURE[name] for name in fixtures if name in _KIND_OF_FIXTURE}
+    found.update(name for name in ("rto", "rpo") if name in marks)
+    return tuple(kind for kind in KINDS if kind in found)
+
+
+class _Reader:
+    """Reads marker arguments; collects what can't be read instead of raising."""
+
+    def __init__(self, marks: dict[str, pytest.Mark], tiers: Mapping[str, RecoveryMetrics]) -> None:
+        self._marks = marks
+        self._tiers = tiers
+        self.problems: dict[str, str] = {}
+
+    def objectives(self) -> Objectives:
+        objectives = NOTHING_PROMISED
+        if "dr_tier" in self._marks:
+            objectives = self._tier()
+        rto = rpo = hold = None
+        if "rto" in self._marks:
+            rto, hold = self.duration("rto", also=("hold",)), self._hold()
+        if "rpo" in self._marks:
+            rpo = self.duration("rpo")
+        for name, limits in (("rto", {"rto": rto, "hold": hold}), ("rpo", {"rpo": rpo})):
+            if name not in self._marks:
+                continue
+            try:
+                objectives = objectives.narrowed(**limits)
+            except ValueError as error:
+                widest = getattr(objectives, name)
+                self._complain(name, str(error), f"at most {format_duration(widest)}")
+        return objectives
+
+    def _tier(self) -> Objectives:
+        names = ", ".join(self._tiers)
+        tier = self.text("dr_tier", f"one of {names}")
+        if tier is None:
+            return NOTHING_PROMISED
+        try:
+            return tier_objectives(tier, self._tiers)
+        except ValueError:
+            self._complain("dr_tier", f"unknown tier {tier!r}", f"one of {names}")
+            return NOTHING_PROMISED
+
+    def _hold(self) -> timedelta | None:
+        hold = self._marks["rto"].kwargs.get("hold")
+        if hold is None or "rto" in self.problems:
+            return None
+        try:
+            return parse_duration(hold)
+        except (TypeError, ValueError) as error:
+            problem = str(error).partition(";")[0]
+            self._complain("rto", f"hold: {problem}", f"hold={_DURATION}")
+            return None
+
+    def text(self, name: str, accepted: str) -> str | None:
+        value = self._value(name, accepted)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value.strip():
+            self._complain(name, f"{value!r:.80} is no name", accepted)
+            return None
+        return storable(value, NAME_LIMIT)
+
+    def one_of(self, name: str, known: tuple[str, ...]) -> str | None:
+        accepted = f"one of {', '.join(known)}"
+        value = self._value(name, accepted)
+        if value is None:
+            return None
+        if isinstance(value, str) and value in known:
+            return value
+        self._complain(name, f"unknown kind {value!r:.80}", accepted)
+        return None
+
+    def duration(self, name: str, *, also: tuple[str, ...] = ()) -> timedelta | None:
+        value = self._value(name, _DURATION, also=also)
+        if value is None:
+            return None
+        try:
+            return parse_duration(value)
+        except (TypeError, ValueError) as error:
+            self._complain(name, str(error).partition(";")[0], _DURATION)
+            return None
+
+    def flag(self, name: str) -> bool:
+        mark = self._marks[name]
+        if mark.args or mark.kwargs:
+            self._complain(name, "takes no argument", f"@pytest.mark.{name}")
+        return True
+
+    def _value(self, name: str, accepted: str, *, also: tuple[str, ...] = ()) -> Any:
+        mark = self._marks[name]
+        keyword = _KEYWORDS[name]
+        if unknown := [key for key in mark.kwargs if key not in (keyword, *also)]:
+            self._complain(name, f"unknown argument {unknown[0]!r}", accepted)
+            return None
+        values = [*mark.args, *(mark.kwargs[key] for key in (keyword,) if key in mark.kwargs)]
+        if len(values) != 1:
+            given = f"{len(values)} were given" if values else "none was given"
+            self._complain(name, f"takes one argument, {given}", accepted)
+            return None
+        if values[0] is None:
+            self._complain(name, "None says nothing", accepted)
+            return None
+        return values[0]
+
+    def _complain(self, name: str, problem: str, accepted: str) -> None:
+        mark = self._marks[name]
+        arguments = [f"{value!r:.80}" for value in mark.args]
+        arguments += [f"{key}={value!r:.80}" for key, value in mark.kwargs.items()]
+        shown = storable(", ".join(arguments), NAME_LIMIT)
+        self.problems.setdefault(
+            name, f"@pytest.mark.{name}({shown}): {storable(problem, NAME_LIMIT)}; write {accepted}"
+        )

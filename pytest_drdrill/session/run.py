@@ -1,0 +1,290 @@
+"""One attempt of one drill: from its set-up to its verdict, and the evidence of it."""
+
+from __future__ import annotations
+
+import math
+import unittest
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_drdrill.evidence.measured import measured, nothing_measured
+from pytest_drdrill.measure import Drill, DrillFailure
+from pytest_drdrill.text import storable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from pytest_drdrill.evidence.types import (
+        AttemptRecord,
+        DrillRecord,
+        Measured,
+        RepeatRecord,
+        RPORecord,
+        Verdict,
+    )
+    from pytest_drdrill.session.promise import Promise
+
+UNFINISHED = "the drill did not finish: it was interrupted, or its process died"
+NO_FAILURE = (unittest.SkipTest, pytest.skip.Exception, pytest.xfail.Exception)
+"""What a body raises that is no failure of it."""
+FAILURE = (Exception, pytest.fail.Exception, SystemExit)
+"""What is one. All else, such as Ctrl-C, ends the session."""
+
+
+class DrillRun:
+    """The state of one attempt; lives on the item that runs.
+
+    Attributes:
+        promise: what the markers declare.
+        drill: what the fixtures hand out.
+        at_body_end: called when the body has ended, before it is judged: stops what it started.
+        in_body: whether the body runs right now.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_error",
+        "_measured",
+        "_nodeid",
+        "_reason",
+        "_repeat",
+        "_verdict",
+        "at_body_end",
+        "drill",
+        "in_body",
+        "promise",
+    )
+
+    def __init__(self, nodeid: str, promise: Promise, repeat: RepeatRecord | None) -> None:
+        self.promise = promise
+        self.drill = Drill(promise.objectives)
+        self.at_body_end: list[Callable[[], None]] = []
+        self.in_body = False
+        self._nodeid = nodeid
+        self._repeat = repeat
+        self._measured: Measured | None = None
+        self._verdict: Verdict | None = None
+        self._reason: str | None = None
+        self._error: str | None = None
+        self._broken: str | None = None
+
+    # -- the body -------------------------------------------------------------------------------
+
+    def end_body(self) -> None:
+        """Stop what the body left running; it has ended."""
+        self.in_body = False
+        while self.at_body_end:
+            self.at_body_end.pop()()
+
+    def end_failed_body(self, error: BaseException) -> None:
+        """The body has failed: stop what it left running, and note on its error what else broke."""
+        try:
+            self.end_body()
+        except Exception as late:  # noqa: BLE001 - must not hide the body's own error
+            error.add_note(f"while stopping what the drill had started: {late!r}")
+        if isinstance(error, NO_FAILURE) or not isinstance(error, FAILURE):
+            return
+        _show_notes(error)
+        for breach in self.drill.judge():
+            if not (isinstance(error, DrillFailure) and _same_matter(breach, error)):
+                error.add_note(f"{type(breach).__name__}: {breach}")
+
+    def verdict(self) -> BaseException | None:
+        """What to raise for a body that passed: None where every promise held.
+
+        The exception shows its own text alone and is an instance of the first breach's class, so
+        that ``xfail(raises=RTOExceeded)`` holds.
+        """
+        breaches = self.drill.judge()
+        if not breaches:
+            return None
+        from pytest_drdrill.report.failure import failure_text  # only for failures
+
+        first, *others = breaches
+        named = [f"{type(breach).__name__}: {breach}" for breach in others]
+        self._broken = "\n".join([f"{type(first).__name__}: {first}", *named])
+        # pytest itself leads with the name of the first one's class.
+        return _shown_alone(first, failure_text([str(first), *named], measured(self.drill)))
+
+    def keep_worst(self) -> None:
+        """One more ``@given`` example passed: what it measured stands if it is the worst so far."""
+        found, kept = measured(self.drill), self._measured
+        if kept is not None:
+            rpo = max(kept["rpo"], found["rpo"], key=_rpo_badness)
+            found = max(kept, found, key=_rto_badness)
+            found = {**found, "rpo": rpo}
+        self._measured = found
+
+    def keep_last(self) -> None:
+        """A ``@given`` example failed: of these, the last to run is the smallest; it stands."""
+        self._measured = measured(self.drill)
+
+    # -- the phases -----------------------------------------------------------------------------
+
+    def settle(self, report: pytest.TestReport, error: BaseException | None) -> None:
+        """Take the outcome of one phase from its report and what it raised."""
+        if report.when == "call" and not self.in_body and self._measured is None:
+            self._measured = measured(self.drill)
+        if report.failed:
+            if self._verdict != "failed":  # the first failure stands
+                self._verdict, self._reason = "failed", None
+                self._error = (
+                    self._broken if _is_verdict(error) else self._what_failed(report, error)
+                )
+        elif self._verdict == "failed" or self.in_body:
+            return  # a report from within the body is a subtest's, which decides by failing only
+        elif report.skipped:
+            known = hasattr(report, "wasxfail")
+            self._verdict = "known_broken" if known else "not_verified"
+            reason = (report.wasxfail or self._broken) if known else _skip_reason(report)
+            self._reason = storable(reason) if reason else None
+        elif report.when == "call":
+            self._verdict = "passed"
+
+    def _what_failed(self, report: pytest.TestReport, error: BaseException | None) -> str:
+        """The body's own failure; of unittest it comes on top of a breach, which is told too."""
+        parts = (storable(_error_of(report, error)), self._broken)
+        return "\n".join(part for part in parts if part)
+
+    def record(self) -> DrillRecord:
+        """The evidence up to now."""
+        drill = self.drill
+        started, ended = drill.timeline.started, drill.clock.monotonic()
+        return base_record(
+            self._nodeid,
+            self.promise,
+            repeat=self._repeat,
+            found=self._measured or measured(drill),
+            started=rfc3339(started.utc),
+            finished=rfc3339(drill.timeline.utc(ended)),
+            duration_s=round(ended - started.at, 6),
+            verdict=self._verdict or "failed",
+            reason=self._reason,
+            error=self._error if self._verdict else UNFINISHED,
+        )
+
+    def record_if_died(self) -> DrillRecord:
+        """The evidence of this attempt should its process die in the next phase."""
+        record = self.record()
+        if self._verdict != "failed":
+            record["verdict"], record["error"], record["reason"] = "failed", UNFINISHED, None
+        record["finished"] = record["duration_s"] = None
+        return record
+
+
+def base_record(  # noqa: PLR0913 - what is known of a run, by keyword
+    nodeid: str,
+    promise: Promise,
+    *,
+    repeat: RepeatRecord | None,
+    verdict: Verdict,
+    reason: str | None = None,
+    error: str | None = None,
+    started: str | None = None,
+    finished: str | None = None,
+    duration_s: float | None = None,
+    found: Measured | None = None,
+) -> DrillRecord:
+    """A drill's record from its promise and whatever is known of its run."""
+    objectives = promise.objectives
+    found = found or nothing_measured(objectives)
+    return {
+        "nodeid": storable(nodeid),
+        "service": promise.service,
+        "tier": objectives.tier,
+        "disaster": promise.disaster,
+        "kinds": list(promise.kinds),
+        "mode": "live" if promise.live else "local",
+        "runbook": promise.runbook,
+        "cadence_s": None if promise.cadence is None else promise.cadence.total_seconds(),
+        "repeat": repeat,
+        "started": started,
+        "finished": finished,
+        "duration_s": duration_s,
+        "verdict": verdict,
+        "reason": reason,
+        "error": error,
+        "attempts": [],
+        "rto": found["rto"],
+        "rpo": found["rpo"],
+        "timeline": found["timeline"],
+        "steps": found["steps"],
+        "metrics": found["metrics"],
+        "notes": found["notes"],
+        "findings": found["findings"],
+        "participants": found["participants"],
+    }
+
+
+def attempt(record: DrillRecord) -> AttemptRecord:
+    """What stays of an attempt that was rerun."""
+    return {
+        "verdict": record["verdict"],
+        "rto_s": record["rto"]["actual_s"],
+        "rpo_s": record["rpo"]["actual_s"],
+        "error": record["error"] or record["reason"],
+    }
+
+
+def rfc3339(moment: datetime) -> str:
+    """A UTC moment as RFC 3339 writes it, to the millisecond."""
+    return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+
+
+def _same_matter(breach: DrillFailure, raised: DrillFailure) -> bool:
+    """``until`` that gave up raised what the open outage would say a second time."""
+    return breach.actual is None and breach.target == raised.target
+
+
+def _rto_badness(found: Measured) -> float:
+    return found["rto"]["actual_s"] or 0.0
+
+
+def _rpo_badness(found: RPORecord) -> float:
+    return math.inf if found["unbounded"] else found["actual_s"] or 0.0
+
+
+def _error_of(report: pytest.TestReport, error: BaseException | None) -> str:
+    """What went wrong and where, without the whole traceback, which pytest shows."""
+    if isinstance(error, pytest.fail.Exception) and not error.pytrace:
+        return str(error)
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is None:
+        return report.longreprtext
+    return f"{crash.message}\n{crash.path}:{crash.lineno}"
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    longrepr = report.longrepr
+    if isinstance(longrepr, tuple):
+        return longrepr[2].removeprefix("Skipped: ")
+    return report.longreprtext
+
+
+def _is_verdict(error: BaseException | None) -> bool:
+    """Whether this is what ``verdict`` made of a breach."""
+    return isinstance(error, DrillFailure) and isinstance(error, pytest.fail.Exception)
+
+
+def _show_notes(error: Any) -> None:
+    """Into the text of a verdict, shown without its traceback, what Hypothesis noted on it."""
+    if _is_verdict(error):
+        error.msg = "\n".join([error.msg or "", *getattr(error, "__notes__", ())])
+
+
+_SHOWN: dict[type[DrillFailure], Any] = {}
+
+
+def _shown_alone(breach: DrillFailure, text: str) -> BaseException:
+    kind = type(breach)
+    shown = _SHOWN.get(kind)
+    if shown is None:
+        # pytest.fail's own class is what makes pytest print a text without a traceback; the module
+        # is the one whose name tracebacks and summaries leave out.
+        bases = (kind, pytest.fail.Exception)
+        shown = _SHOWN[kind] = type(kind.__name__, bases, {"__module__": "builtins"})
+    error: BaseException = shown(text, target=breach.target, actual=breach.actual)
+    error.msg, error.pytrace = text, False  # type: ignore[attr-defined] # of pytest.fail.Exception
+    return error

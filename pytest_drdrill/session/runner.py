@@ -1,0 +1,148 @@
+"""Runs drills in the process that runs the tests: registered only where there are drills."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_drdrill.session.given import judge_examples
+from pytest_drdrill.session.repeat import repeat_of
+from pytest_drdrill.session.run import DrillRun, attempt, base_record
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_drdrill.evidence.types import DrillRecord, SelectionRecord
+    from pytest_drdrill.session.promise import Promise
+    from pytest_drdrill.session.settings import Settings
+
+RUN: pytest.StashKey[DrillRun] = pytest.StashKey()
+"""Where an item keeps its present attempt."""
+REPORT_KEY = "drdrill"
+"""Attribute of a test report, and key of a worker's output, that carries evidence."""
+
+
+class Runner:
+    """Hooks around each drill of this process."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        settings: Settings,
+        promises: dict[pytest.Item, Promise],
+        selection: SelectionRecord,
+    ) -> None:
+        self._settings = settings
+        self._promises = promises
+        self._index = {item: index for index, item in enumerate(promises)}
+        self._ended: dict[pytest.Item, tuple[DrillRecord, ...]] = {}
+        option = config.option
+        # Before the end of a drill, only another process and pytest-html ask for its evidence.
+        self._early = hasattr(config, "workerinput") or bool(getattr(option, "htmlpath", None))
+        self._junit = settings.junit and bool(getattr(option, "xmlpath", None))
+        self.selection = selection
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Forget the drills that others, such as ``--lf``, have deselected after us."""
+        left = set(session.items)
+        self._promises = {item: promise for item, promise in self._promises.items() if item in left}
+        self._index = {item: index for index, item in enumerate(self._promises)}
+        self.selection["selected"] = len(self._promises)
+
+    def unfinished(self) -> list[tuple[str, DrillRecord]]:
+        """Id and evidence of each selected drill that did not end here, in collection order."""
+        return [
+            (item.nodeid, self._unfinished(item, promise))
+            for item, promise in self._promises.items()
+            if item not in self._ended
+        ]
+
+    def _unfinished(self, item: pytest.Item, promise: Promise) -> DrillRecord:
+        run = item.stash.get(RUN, None)
+        if run is not None:
+            return run.record_if_died()
+        return base_record(
+            item.nodeid,
+            promise,
+            repeat=repeat_of(item, self._settings.repeat),
+            verdict="not_verified",
+            reason="never ran: the session ended before it",
+        )
+
+    def order(self) -> dict[str, int]:
+        """The place of each selected drill in the collection, by id."""
+        return {item.nodeid: index for item, index in self._index.items()}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Begin an attempt; refuse a promise that can't be read, and a live drill unasked."""
+        promise = self._promises.get(item)
+        if promise is None:
+            return
+        repeat = repeat_of(item, self._settings.repeat)
+        item.stash[RUN] = DrillRun(item.nodeid, promise, repeat)
+        if promise.problems:
+            pytest.fail(promise.complaint(item.nodeid), pytrace=False)
+        if promise.live and not self._settings.live:
+            pytest.skip("live drill: it touches systems that exist without it; give --dr-live")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Judge the drill when its body has ended."""
+        run = item.stash.get(RUN, None)
+        if run is None:
+            return (yield)
+        run.in_body = True
+        undo = judge_examples(item, run)
+        try:
+            result = yield
+        except BaseException as error:
+            run.end_failed_body(error)
+            raise
+        finally:
+            if undo is not None:
+                undo()
+        run.end_body()
+        if undo is None and (verdict := run.verdict()) is not None:
+            raise verdict
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Send the evidence along with the report of each phase."""
+        report = yield
+        run = item.stash.get(RUN, None)
+        if run is None:
+            return report
+        run.settle(report, call.excinfo.value if call.excinfo else None)
+        if run.in_body:
+            return report  # a subtest's
+        ended = call.when == "teardown"
+        if not (ended or self._early):
+            return report
+        record = run.record() if ended else run.record_if_died()
+        # Whoever reruns a drill may send no report of the end of the attempts before.
+        earlier = self._ended.get(item, ())
+        record["attempts"] = [attempt(before) for before in earlier]
+        setattr(report, REPORT_KEY, record)
+        if ended:
+            del item.stash[RUN]
+            self._ended[item] = (*earlier, record)
+            if self._junit:
+                from pytest_drdrill.report.junit import properties  # only for drills
+
+                report.user_properties.extend(properties(record))
+        return report
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A worker tells its controller what was selected."""
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output[REPORT_KEY] = {
+                "selection": self.selection,
+                "order": self.order(),
+                "unfinished": self.unfinished(),
+            }

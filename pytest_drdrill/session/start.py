@@ -1,0 +1,136 @@
+"""Puts the session together: what is registered when, and where it finds the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_drdrill.session.collector import Collector
+from pytest_drdrill.session.markers import is_drill
+from pytest_drdrill.session.repeat import Repeater
+from pytest_drdrill.session.runner import RUN, Runner
+from pytest_drdrill.session.selection import choose, selection_record
+from pytest_drdrill.session.settings import read_settings
+
+if TYPE_CHECKING:
+    from pytest_drdrill.session.run import DrillRun
+    from pytest_drdrill.session.settings import Settings
+
+SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+COLLECTOR: pytest.StashKey[Collector] = pytest.StashKey()
+
+
+def settings_of(config: pytest.Config) -> Settings:
+    """The session's settings, read on first use.
+
+    Raises:
+        pytest.UsageError: an option or ini key that can't be read.
+    """
+    settings = config.stash.get(SETTINGS, None)
+    if settings is None:
+        settings = config.stash[SETTINGS] = read_settings(config)
+    return settings
+
+
+def begin(config: pytest.Config) -> None:
+    """Check what was asked for before anything runs; only where anything of ours was asked for.
+
+    Raises:
+        pytest.UsageError: an option or ini key that can't be read, or a report that can't be
+            written where it was asked for.
+    """
+    settings = settings_of(config)
+    if settings.repeat > 1:
+        config.pluginmanager.register(Repeater(settings.repeat), "drdrill-repeater")
+    if hasattr(config, "workerinput") or not runs_tests(config):
+        return
+    if settings.reports:
+        from pytest_drdrill.report.files import ReportError, check_target  # rare
+
+        for path in settings.reports:
+            try:
+                check_target(path)
+            except ReportError as error:
+                raise pytest.UsageError(f"--dr-report: {error}") from None
+    collector_of(config)
+
+
+def runs_tests(config: pytest.Config) -> bool:
+    """Whether this session runs tests at all: one that only lists them is no evidence."""
+    option = config.option
+    only_shows = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
+    return not any(getattr(option, name, False) for name in only_shows)
+
+
+def collector_of(config: pytest.Config) -> Collector:
+    """The session's collector, registered on first use; never in an xdist worker."""
+    collector = config.stash.get(COLLECTOR, None)
+    if collector is None:
+        collector = config.stash[COLLECTOR] = Collector(config, settings_of(config))
+        config.pluginmanager.register(collector, "drdrill-collector")
+    return collector
+
+
+def select(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what was not asked for, and get ready to run the drills among the rest."""
+    settings = settings_of(config)
+    kept, deselected, promises = choose(items, settings)
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = kept
+    if not runs_tests(config):
+        return
+    runner = Runner(
+        config, settings, promises, selection_record(settings, len(promises), len(deselected))
+    )
+    config.pluginmanager.register(runner, "drdrill-runner")
+    if not hasattr(config, "workerinput"):
+        collector_of(config).follow(runner)
+
+
+def header(config: pytest.Config) -> str | None:
+    """One line for pytest's header, only where something of ours was asked for."""
+    settings = config.stash.get(SETTINGS, None)
+    if settings is None:
+        return None
+    asked = {
+        "tiers": settings.only_tiers,
+        "kinds": settings.only_kinds,
+        "services": settings.only_services,
+    }
+    parts = [f"{name}: {', '.join(values)}" for name, values in asked.items() if values]
+    if settings.live:
+        parts.append("LIVE systems may be touched")
+    if settings.repeat > 1:
+        parts.append(f"each drill {settings.repeat} times")
+    parts += [f"evidence: {path}" for path in settings.reports]
+    return f"drdrill: {'; '.join(parts)}" if parts else None
+
+
+def run_of(request: pytest.FixtureRequest, fixture: str) -> DrillRun:
+    """The running drill that asks for a fixture.
+
+    Raises:
+        pytest.fail.Exception: the test is no drill, so what it measures would show nowhere.
+    """
+    run: DrillRun | None = request.node.stash.get(RUN, None)
+    if run is None:
+        pytest.fail(
+            f"{request.node.nodeid} asks for the fixture {fixture!r} but is no drill: mark it with "
+            "dr_tier, rto, rpo, dr_service or disaster, so that what it measures is reported",
+            pytrace=False,
+        )
+    return run
+
+
+def run_async_locally(item: pytest.Item) -> None:
+    """Have pytest-asyncio run an async drill in strict mode too, without its author's marker."""
+    plugins = item.config.pluginmanager
+    # Loaded by its entry point, or by -p and the module's name.
+    if not (plugins.hasplugin("asyncio") or plugins.hasplugin("pytest_asyncio.plugin")):
+        return
+    if is_drill(item) and not any(
+        item.get_closest_marker(name) for name in ("asyncio", "anyio", "trio")
+    ):
+        item.add_marker("asyncio")

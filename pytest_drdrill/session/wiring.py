@@ -1,0 +1,121 @@
+"""Domain parts wired to the drill that asks for them: its clock, its timeline, its end."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pytest_drdrill.backup import FullBackupStrategy
+from pytest_drdrill.failover import FailoverManager
+from pytest_drdrill.faults import FaultInjector
+from pytest_drdrill.session.runner import RUN
+
+if TYPE_CHECKING:
+    import os
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    import pytest
+
+    from pytest_drdrill.backup import BackupJob, RestoreResult, VerifyResult
+    from pytest_drdrill.failover import FailoverEvent, ServiceEndpoint
+    from pytest_drdrill.measure import Drill
+    from pytest_drdrill.session.run import DrillRun
+
+
+def backup_of(request: pytest.FixtureRequest) -> FullBackupStrategy:
+    """Full backups; what they do is on the drill's timeline."""
+    run = _running(request)
+    return FullBackupStrategy() if run is None else _TimedFullBackup(run.drill)
+
+
+def managers_of(request: pytest.FixtureRequest) -> Callable[..., FailoverManager]:
+    """A factory of failover managers on the drill's clock; its timeline shows what they did."""
+    run = _running(request)
+
+    def make(endpoints: Iterable[ServiceEndpoint], *args: Any, **settings: Any) -> FailoverManager:
+        if run is None:
+            return FailoverManager(endpoints, *args, **settings)
+        settings.setdefault("clock", run.drill.clock)
+        settings.setdefault("on_event", lambda event: _tell(run.drill, event))
+        manager = FailoverManager(endpoints, *args, **settings)
+        loop = _running_loop()
+        run.at_body_end.append(lambda: _stop(manager, loop))
+        return manager
+
+    return make
+
+
+def faults_of(request: pytest.FixtureRequest, scratch: Path) -> FaultInjector:
+    """Faults on the drill's scratch; each is on its timeline."""
+    run = _running(request)
+    return FaultInjector([scratch], announce=None if run is None else run.drill.event)
+
+
+def _running(request: pytest.FixtureRequest) -> DrillRun | None:
+    """The drill that asks; None for an ordinary test, which these parts serve as well."""
+    run: DrillRun | None = request.node.stash.get(RUN, None)
+    return run
+
+
+class _TimedFullBackup(FullBackupStrategy):
+    """Full backups that tell the drill's timeline what they did."""
+
+    def __init__(self, drill: Drill) -> None:
+        super().__init__(clock=drill.clock)
+        self._drill = drill
+
+    def create_backup(
+        self, source: str | os.PathLike[str], destination: str | os.PathLike[str]
+    ) -> BackupJob:
+        job = super().create_backup(source, destination)
+        self._drill.event("backup completed", f"{job.id}: {_size(job)}")
+        return job
+
+    def restore_backup(
+        self,
+        job: BackupJob,
+        restore_path: str | os.PathLike[str],
+        *,
+        replace: bool = False,
+        paths: Iterable[str | os.PathLike[str]] | None = None,
+    ) -> RestoreResult:
+        self._drill.event("restore started", job.id)
+        result = super().restore_backup(job, restore_path, replace=replace, paths=paths)
+        self._drill.event("restore completed", f"{job.id}: verified and swapped in")
+        return result
+
+    def verify_backup(self, job: BackupJob) -> VerifyResult:
+        result = super().verify_backup(job)
+        self._drill.event("backup verified", job.id)
+        return result
+
+
+def _size(job: BackupJob) -> str:
+    return f"{job.file_count:,} files, {job.size_bytes / 1e6:,.1f} MB"
+
+
+def _tell(drill: Drill, event: FailoverEvent) -> None:
+    moved = ""
+    if event.old is not None or event.new is not None:
+        moved = f"{event.old or 'no endpoint'} to {event.new or 'no endpoint'}"
+    parts = (event.endpoint or "", moved, event.reason)
+    detail = ": ".join(part for part in parts if part)
+    drill.timeline.record(event.kind.replace("_", " "), detail, at=event.monotonic)
+    if event.kind == "endpoint_unhealthy" and drill.rto.in_outage:
+        drill.rto.detected()
+
+
+def _running_loop() -> AbstractEventLoop | None:
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio.get_running_loop() if asyncio else None
+    except RuntimeError:
+        return None
+
+
+def _stop(manager: FailoverManager, loop: AbstractEventLoop | None) -> None:
+    """Stop a manager that the body left running, in the loop it runs in."""
+    if manager.is_monitoring and loop is not None and not (loop.is_closed() or loop.is_running()):
+        loop.run_until_complete(manager.stop_monitoring())

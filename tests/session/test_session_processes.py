@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import pytest
+
+BYSTANDERS = """
+@pytest.mark.dr_service("bystander")
+@pytest.mark.parametrize("n", range(4))
+def test_bystander(n): pass
+def test_ordinary(): pass
+"""
+CRASHES = {
+    "body": """
+@pytest.mark.dr_tier("critical")
+def test_crash(rto_timer, rpo_timer):
+    rpo_timer.not_applicable("stateless")
+    with rto_timer.outage(): os.kill(os.getpid(), signal.SIGKILL)
+""",
+    "set-up": """
+@pytest.fixture
+def deadly(): os.kill(os.getpid(), signal.SIGKILL)
+@pytest.mark.dr_tier("critical")
+def test_crash(deadly): pass
+""",
+    "undo": """
+@pytest.fixture
+def deadly():
+    yield
+    os.kill(os.getpid(), signal.SIGKILL)
+@pytest.mark.dr_tier("critical")
+def test_crash(deadly, rto_timer, rpo_timer):
+    rpo_timer.not_applicable("stateless")
+    with rto_timer.outage(): pass
+""",
+}
+
+
+@pytest.mark.parametrize("phase", CRASHES)
+def test_killed_worker_leaves_a_failed_drill(drills, phase):
+    outcome = drills(CRASHES[phase] + BYSTANDERS, mode="n2")
+    assert outcome.verdicts == {
+        "test_crash": "failed",
+        **{f"test_bystander[{n}]": "passed" for n in range(4)},
+    }
+    assert len(outcome.record["drills"]) == 5
+    crash = outcome.drills["test_crash"]
+    assert "crashed while running" in crash["error"]
+    assert crash["tier"] == "critical"
+    assert crash["rto"]["target_s"] == 900
+    assert outcome.record["tiers"][0]["failed"] == 1
+    assert outcome.ret == 1
+
+
+def test_drill_whose_death_leaves_nobody_to_tell_of_it(drills):
+    source = CRASHES["set-up"]
+    outcome = drills(source, "-n1", "--max-worker-restart=0", "--dr-tier=critical", mode="n2")
+    assert outcome.verdicts == {"test_crash": "failed"}
+    assert "crashed while running" in outcome.drills["test_crash"]["error"]
+
+
+def test_drills_never_reached_are_not_verified(drills, mode):
+    source = """
+@pytest.mark.dr_service("x")
+def test_1(): assert False
+@pytest.mark.dr_service("x")
+@pytest.mark.parametrize("n", range(20))
+def test_2(n): time.sleep(0.02)
+"""
+    outcome = drills(source, "-x", mode=mode)
+    assert len(outcome.record["drills"]) == 21
+    assert outcome.verdicts["test_1"] == "failed"
+    last = outcome.drills["test_2[19]"]
+    assert last["verdict"] == "not_verified"
+    assert last["reason"] == "never ran: the session ended before it"
+    assert last["started"] is None
+
+
+def test_interrupted_session_keeps_its_evidence(drills):
+    source = """
+@pytest.mark.dr_service("x")
+def test_1(): pass
+@pytest.mark.dr_service("x")
+def test_2(faults, drill):
+    faults.stack.push("the fault", lambda: print("UNDONE") or drill.note("undone"))
+    raise KeyboardInterrupt
+@pytest.mark.dr_service("x")
+def test_3(): pass
+"""
+    outcome = drills(source, "-s", subprocess=True)
+    assert outcome.ret == pytest.ExitCode.INTERRUPTED
+    assert outcome.verdicts["test_1"] == "passed"
+    assert outcome.verdicts["test_2"] == "failed"
+    assert outcome.verdicts["test_3"] == "not_verified"
+    assert outcome.text.count("UNDONE") == 1
+
+
+def test_reruns_keep_every_attempt(drills, mode):
+    source = """
+import pathlib
+@pytest.mark.rto("10m")
+def test_flaky(rto_timer):
+    tries = pathlib.Path("tries")
+    count = len(tries.read_text()) if tries.exists() else 0
+    tries.write_text("x" * (count + 1))
+    with rto_timer.outage():
+        if count < 2: rto_timer.assume("somebody sleeps", "1h")
+"""
+    outcome = drills(source, "--reruns=3", mode=mode)
+    outcome.result.assert_outcomes(passed=1)
+    flaky = outcome.drills["test_flaky"]
+    assert flaky["verdict"] == "passed"
+    assert [attempt["verdict"] for attempt in flaky["attempts"]] == ["failed", "failed"]
+    for attempt in flaky["attempts"]:
+        assert attempt["rto_s"] > 3600
+        assert "RTOExceeded" in attempt["error"]
+    assert flaky["rto"]["actual_s"] < 600
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-p", "no:html"],
+        ["-p", "no:xdist"],
+        ["-p", "no:cacheprovider"],
+        ["-p", "no:rerunfailures"],
+        ["-p", "no:terminal"],
+        ["-p", "no:junitxml"],
+        ["-p", "no:hypothesispytest"],
+    ],
+    ids=lambda options: options[1],
+)
+def test_optional_plugins_may_be_absent(drills, options):
+    source = """
+@pytest.mark.rto("1m")
+async def test_async(rto_timer):
+    with rto_timer.outage(): await asyncio.sleep(0)
+@pytest.mark.rto("1m")
+def test_sync(rto_timer):
+    with rto_timer.outage(): pass
+"""
+    outcome = drills(source, *options)
+    assert outcome.verdicts == {"test_async": "passed", "test_sync": "passed"}
+    assert outcome.ret == 0
+
+
+def test_no_autoload(drills, monkeypatch):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    source = """
+@pytest.mark.rto("1m")
+async def test_async(rto_timer):
+    with rto_timer.outage(): await asyncio.sleep(0)
+"""
+    outcome = drills(
+        source, "-p", "pytest_drdrill.plugin", "-p", "pytest_asyncio.plugin", subprocess=True
+    )
+    assert outcome.verdicts == {"test_async": "passed"}
+
+
+def test_switched_off(drills):
+    outcome = drills("def test_ordinary(): pass", "-p", "no:drdrill", report=False)
+    outcome.result.assert_outcomes(passed=1)
+    outcome = drills("def test_ordinary(): pass", "-p", "no:drdrill", "--dr-tier=x", report=False)
+    assert outcome.ret == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize("asyncio_mode", ["strict", "auto"])
+def test_async_drills_run_on_the_loops_of_pytest_asyncio(drills, asyncio_mode, mode):
+    source = """
+pytestmark = pytest.mark.rto("1m")
+async def test_plain(rto_timer):
+    with rto_timer.outage(): await rto_timer.until(flapping(), interval="1ms")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_marked(rto_timer):
+    with rto_timer.outage(): await asyncio.sleep(0)
+@pytest.mark.parametrize("n", [1, 2])
+class TestClass:
+    async def test_method(self, n, rto_timer):
+        with rto_timer.outage(): await asyncio.sleep(0)
+def flapping():
+    answers = iter([False, True])
+    return lambda: next(answers)
+async def test_blocking(rto_timer):
+    with rto_timer.outage():
+        with pytest.raises(DrillUsageError, match="await rto_timer.until"):
+            rto_timer.wait_until(flapping())
+"""
+    outcome = drills(source, "-o", f"asyncio_mode={asyncio_mode}", mode=mode)
+    outcome.result.assert_outcomes(passed=5)
+
+
+def test_async_drill_without_pytest_asyncio_is_pytests_own_failure(drills, pytester):
+    pytester.makeini("[pytest]\naddopts = --strict-markers")
+    source = '@pytest.mark.rto("1m")\nasync def test_async(rto_timer): pass\n'
+    outcome = drills(source, "-p", "no:asyncio")
+    outcome.result.assert_outcomes(failed=1)
+    assert "async def functions are not natively supported" in outcome.text
+
+
+def test_other_async_tests_keep_their_loops(drills):
+    source = """
+import pytest_asyncio
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(): return asyncio.get_running_loop()
+@pytest.mark.asyncio(loop_scope="session")
+async def test_before(shared): assert asyncio.get_running_loop() is shared
+@pytest.mark.rto("1m")
+async def test_drill(rto_timer):
+    with rto_timer.outage(): pass
+@pytest.mark.asyncio(loop_scope="session")
+async def test_after(shared): assert asyncio.get_running_loop() is shared
+"""
+    drills(source).result.assert_outcomes(passed=3)
+
+
+def test_manager_left_running_is_stopped_with_the_drill(drills):
+    source = """
+@pytest.mark.dr_service("x")
+async def test_left(failover_manager):
+    test_left.manager = failover_manager(
+        [ServiceEndpoint("gone", "http://127.0.0.1:9")], check_interval="50ms"
+    )
+    await test_left.manager.start_monitoring()
+def test_after():
+    assert not test_left.manager.is_monitoring
+"""
+    drills(source).result.assert_outcomes(passed=2)

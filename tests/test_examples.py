@@ -1,0 +1,124 @@
+"""The example drills prove what they say, on real input, and can go red."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from pytest_drdrill import load_schema
+
+EXAMPLES = Path(__file__).parents[1] / "example_drills"
+INI = "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
+
+
+@pytest.fixture
+def examples(pytester):
+    """Runs a copy of the example drills, with a conftest.py of the test's own around them."""
+    pytester.makeini(INI)
+    shutil.copytree(
+        EXAMPLES, pytester.path / "drills", ignore=shutil.ignore_patterns("__pycache__")
+    )
+
+    def run(*arguments, sabotage=""):
+        if sabotage:
+            with (pytester.path / "drills" / "conftest.py").open("a") as conftest:
+                conftest.write(sabotage)
+        # Their trees are large: a folder of their own that is gone with the run.
+        basetemp = pytester.path / "tmp"
+        result = pytester.runpytest_subprocess(
+            *("drills", "--dr-report=evidence.json", "--strict-markers", *arguments),
+            f"--basetemp={basetemp}",
+        )
+        shutil.rmtree(basetemp, ignore_errors=True)
+        record = json.loads((pytester.path / "evidence.json").read_text(encoding="utf-8"))
+        jsonschema.validate(record, load_schema())
+        return result, {drill["nodeid"].partition("::")[2]: drill for drill in record["drills"]}
+
+    return run
+
+
+def test_every_example_passes_with_figures_that_were_measured(examples):
+    result, drills = examples()
+    result.assert_outcomes(passed=4)
+    assert {drill["tier"] for drill in drills.values()} == {"critical", "important", "standard"}
+
+    ransomware = drills["test_files_come_back_after_ransomware"]
+    metrics = {metric["name"]: metric["value"] for metric in ransomware["metrics"]}
+    assert metrics["files"] > 1_000
+    assert metrics["backup size"] > 10
+    assert 0 < ransomware["rto"]["actual_s"] < ransomware["duration_s"]
+    assert ransomware["rpo"]["basis"] == "staged"
+    assert 0 < ransomware["rpo"]["actual_s"] < ransomware["duration_s"]
+
+    failover = drills["test_standby_serves_after_kill_9"]
+    (outage,) = failover["rto"]["outages"]
+    # Three checks, 200 ms apart: two whole intervals at least lie between the kill and the notice.
+    assert 0.35 < outage["detected_s"] <= outage["actual_s"]
+    assert outage["down_seen"] is True
+    assert outage["held_s"] >= 0.5
+    assert failover["rpo"]["not_applicable"]
+
+    package = drills["test_one_package_comes_back"]
+    assert package["rto"]["actual_s"] > 1200 == package["rto"]["assumed"][0]["seconds"]
+
+    orders = drills["test_older_backup_takes_over_from_a_rotten_one"]["rpo"]
+    assert (orders["acknowledged"], orders["lost"], orders["holes"]) == (420, 120, 0)
+    assert orders["basis"] == "ledger"
+    assert 0 < orders["actual_s"] < 60
+
+
+SABOTAGE = {
+    "restore drops a file": (
+        "test_files_come_back_after_ransomware",
+        """
+import pytest_drdrill
+@pytest.fixture
+def full_backup():
+    class Forgetful(pytest_drdrill.FullBackupStrategy):
+        def restore_backup(self, job, path, **options):
+            super().restore_backup(job, path, **options)
+            (path / "json" / "decoder.py").unlink()
+    return Forgetful()
+""",
+    ),
+    "fault misses": (
+        "test_files_come_back_after_ransomware",
+        """
+@pytest.fixture
+def faults():
+    class Dud:
+        def encrypt_files(self, path): pass
+    return Dud()
+""",
+    ),
+    "manager never switches": (
+        "test_standby_serves_after_kill_9",
+        """
+@pytest.fixture
+def failover_manager(failover_manager):
+    return lambda endpoints, **settings: failover_manager(endpoints[:1], **settings)
+""",
+    ),
+    "ledger forgets a write": (
+        "test_older_backup_takes_over_from_a_rotten_one",
+        """
+@pytest.fixture
+def rpo_timer(rpo_timer, monkeypatch):
+    honest = rpo_timer.survived
+    monkeypatch.setattr(rpo_timer, "survived", lambda keys: honest(set(keys) - {7}))
+    return rpo_timer
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SABOTAGE)
+def test_examples_can_go_red(examples, what):
+    name, conftest = SABOTAGE[what]
+    result, drills = examples("-k", name, sabotage=conftest)
+    result.assert_outcomes(failed=1, deselected=3)
+    assert drills[name]["verdict"] == "failed"

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from pytest_drdrill.measure.records import (  # noqa: TC001 - whoever reads the types needs them
+    Basis,
+    EventRecord,
+    FindingRecord,
+    MetricRecord,
+    ParticipantRecord,
+    StepRecord,
+)
+
 Mode = Literal["simulated", "local", "live"]
 Verdict = Literal["passed", "failed", "not_verified", "known_broken"]
-Basis = Literal["ledger", "backup", "staged"]
-
-
-class EventRecord(TypedDict):
-    """One line of a drill's timeline; ``at_s`` counts from the drill's start."""
-
-    at_s: float
-    event: str
-    detail: str
 
 
 class OutageRecord(TypedDict):
@@ -70,39 +70,6 @@ class RPORecord(TypedDict):
     unbounded: bool  # acknowledged writes, and no survivor at all
     met: bool | None
     not_applicable: str | None
-
-
-class StepRecord(TypedDict):
-    """One named step of a drill and who owns it."""
-
-    name: str
-    owner: str | None
-    at_s: float
-    duration_s: float | None  # None: never ended
-    outcome: Literal["done", "failed", "unfinished"]
-
-
-class MetricRecord(TypedDict):
-    """A figure that the drill itself took."""
-
-    name: str
-    value: float
-    unit: str
-
-
-class FindingRecord(TypedDict):
-    """Something to mend that the drill brought to light."""
-
-    text: str
-    owner: str | None
-    due: str | None
-
-
-class ParticipantRecord(TypedDict):
-    """Who took part."""
-
-    name: str
-    role: str
 
 
 class Measured(TypedDict):

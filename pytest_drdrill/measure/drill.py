@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import date, timedelta
 
     from pytest_drdrill.clock import Clock
-    from pytest_drdrill.evidence.types import (
+    from pytest_drdrill.measure.records import (
         FindingRecord,
         MetricRecord,
         ParticipantRecord,

@@ -13,7 +13,7 @@ from pytest_drdrill.measure.rto import required_reason
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
-    from pytest_drdrill.evidence.types import Basis
+    from pytest_drdrill.measure.records import Basis
     from pytest_drdrill.measure.timeline import Moment, Timeline
 
 

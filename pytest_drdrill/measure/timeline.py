@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pytest_drdrill.clock import Clock
-    from pytest_drdrill.evidence.types import EventRecord
+    from pytest_drdrill.measure.records import EventRecord
 
 EVENT_LIMIT = 2_000
 """Events kept; a runaway loop must not fill the evidence. What came after is counted, and of it

@@ -10,7 +10,6 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_drdrill.report import markdown
 from pytest_drdrill.report.safe import visible
 
 if TYPE_CHECKING:
@@ -55,12 +54,18 @@ def _member(value: object) -> str:
 
 
 # With an indentation the encoder would be Python's own instead of C's, four times as slow.
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode
+
+
+def _markdown(record: EvidenceRecord) -> str:
+    from pytest_drdrill.report.markdown import render  # where it is asked for
+
+    return render(record)
 
 
 FORMATS: dict[str, Callable[[EvidenceRecord], str]] = {
     ".json": dumps,
-    ".md": markdown.render,
+    ".md": _markdown,
 }
 """What renders a report, by the suffix of its path."""
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
         OutageRecord,
         RPORecord,
         RTORecord,
-        StepRecord,
         TierRecord,
         Verdict,
     )
+    from pytest_drdrill.measure.records import StepRecord
 
 NAME = 60
 """Characters shown of a name: a tier, a service, an owner, an event."""

@@ -2,9 +2,13 @@
 
     python tests/benchmarks/plugin_cost.py [--pairs 11] [--tests 5000] [--drills 2000]
 
-Runs are whole processes; CPU time (user + system) is what counts, since wall time on a shared
-machine says more about its neighbours. Contenders run in turn, A B A B, and a ratio is the median
-of the ratios of neighbouring runs, so that slow drift of the machine cancels out.
+CPU time (user + system) is what counts, since wall time on a shared machine says more about its
+neighbours. Contenders run in turn, A B A B, and a ratio is the median of the ratios of neighbouring
+runs, so that slow drift of the machine cancels out.
+
+The cost of a drill is a small difference between long runs. Between whole processes it drowns in
+the noise (on two shared cores a pair's difference spread from 84 to 528 us), so all contenders run
+in one warm process, and what it costs to start is measured apart and shared out over the drills.
 
 The targets, from the project's own promise:
 
@@ -17,6 +21,7 @@ The targets, from the project's own promise:
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import statistics
@@ -27,6 +32,31 @@ from pathlib import Path
 
 PER_FILE = 500
 QUIET = ["-q", "-p", "no:cacheprovider", "--no-header", "-o", "addopts="]
+# Runs the contenders, each an argument list for pytest, in turn in one process; prints their CPU
+# seconds, those of child processes included.
+IN_TURN = """
+import contextlib, gc, io, json, resource, sys
+import pytest
+def spent():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+rounds, contenders = json.loads(sys.argv[1])
+figures = [[] for _ in contenders]
+for number in range(rounds + 1):
+    order = range(len(contenders))
+    for index in order if number % 2 else reversed(order):
+        for name in [name for name in sys.modules if name.startswith("test_0")]:
+            del sys.modules[name]
+        gc.collect()
+        begun = spent()
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            code = pytest.main(contenders[index])
+        if code:
+            raise SystemExit(said.getvalue())
+        if number:  # the first round loads modules
+            figures[index].append(spent() - begun)
+print("FIGURES", json.dumps(figures))
+"""
 # Counts, in the process itself, the time that passes in this plugin's own hook functions.
 METER = """
 import atexit, functools, inspect, time
@@ -178,23 +208,64 @@ def import_cost(runs: int) -> None:
     show("import of the entry point, beyond pytest's own", figures, "ms", "<= 20")
 
 
-def drill_cost(ordinary: Path, drills: Path, count: int, pairs: int) -> None:
-    with tempfile.TemporaryDirectory() as out:
-        report = [f"--dr-report={out}/evidence.json"]
-        page = [f"--html={out}/page.html", "--self-contained-html"]
-        contenders = [
-            lambda: cpu_seconds(ordinary),
-            lambda: cpu_seconds(drills, *report),
-            lambda: cpu_seconds(ordinary, f"--junitxml={out}/junit.xml"),
-            lambda: cpu_seconds(ordinary, *page),
-        ]
-        base, ours, junit, html = interleaved(pairs, *contenders)
-    for what, figures, target in (
-        ("a trivial drill, evidence included, over an ordinary test", ours, "<= 100"),
-        ("peer: junitxml, per ordinary test", junit, "-"),
-        ("peer: pytest-html, per ordinary test", html, "-"),
+def start_cost(test: Path, drill: Path, out: str, pairs: int) -> float:
+    """Milliseconds that a session with a drill and its evidence takes to start and end."""
+    report = f"--dr-report={out}/evidence.json"
+    base, ours = interleaved(
+        3 * pairs, lambda: cpu_seconds(test), lambda: cpu_seconds(drill, report)
+    )
+    figures = [(a - b) * 1000 for a, b in zip(ours, base, strict=True)]
+    show("a session of one drill over one of an ordinary test", figures, "ms", "-")
+    return statistics.median(figures)
+
+
+def in_turn(rounds: int, contenders: list[list[str]]) -> list[list[float]]:
+    """CPU seconds of each contender's runs, all of them in one warm process."""
+    environment = {**os.environ, "PYTEST_ADDOPTS": ""}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    given = json.dumps([rounds, [[*QUIET, *arguments] for arguments in contenders]])
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN, given],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.partition("FIGURES ")[2])
+
+
+def drill_cost(root: Path, count: int, pairs: int) -> None:
+    plain, marked = "@pytest.mark.plain(1)\n", '@pytest.mark.dr_service("x")\n'
+    out, one = str(root), root / "one"
+    one.mkdir()
+    start_ms = start_cost(
+        write_suite(one / "plain", 1, mark=plain),
+        write_suite(one / "drill", 1, mark=marked),
+        out,
+        pairs,
+    )
+    ordinary = str(write_suite(root / "plain", count, mark=plain))
+    drills = str(write_suite(root / "drills", count, mark=marked))
+    base, ours, junit, html = in_turn(
+        pairs,
+        [
+            [ordinary],
+            [drills, f"--dr-report={out}/evidence.json"],
+            [ordinary, f"--junitxml={out}/junit.xml"],
+            [ordinary, f"--html={out}/page.html", "--self-contained-html"],
+        ],
+    )
+    for what, figures, start_us, target in (
+        (
+            "a trivial drill, evidence included, its share of the start",
+            ours,
+            start_ms * 1e3,
+            "<= 100",
+        ),
+        ("peer: junitxml, per ordinary test", junit, 0, "-"),
+        ("peer: pytest-html, per ordinary test", html, 0, "-"),
     ):
-        per_test = [(a - b) / count * 1e6 for a, b in zip(figures, base, strict=True)]
+        per_test = [((a - b) * 1e6 + start_us) / count for a, b in zip(figures, base, strict=True)]
         show(what, per_test, "us", target)
 
 
@@ -209,12 +280,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         many = write_suite(root / "many", given.tests)
-        plain = write_suite(root / "plain", given.drills, mark="@pytest.mark.plain(1)\n")
-        drills = write_suite(root / "drills", given.drills, mark='@pytest.mark.dr_service("x")\n')
         import_cost(given.pairs)
         own_hooks(many, given.tests, 3)
         ordinary_ratio(many, given.pairs)
-        drill_cost(plain, drills, given.drills, given.pairs)
+        drill_cost(root, given.drills, given.pairs)
 
 
 if __name__ == "__main__":

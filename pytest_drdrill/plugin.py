@@ -6,6 +6,7 @@ What a suite without drills pays for is kept out of this module's imports.
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,8 +44,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; check what was asked for; get ready to listen to workers."""
+    # Who installs this plugin has not asked for pytest-asyncio, which comes along: its advice to
+    # set an option would be noise, and the end of a suite whose warnings are errors.
+    unset = 'The configuration option "asyncio_default_fixture_loop_scope" is unset'
+    warnings.filterwarnings("ignore", unset, pytest.PytestDeprecationWarning)
     for text in MARKERS.values():
         config.addinivalue_line("markers", text)
     if in_play(config) or config.getoption("dist", "no") != "no":

@@ -12,7 +12,7 @@ import pytest
 from pytest_drdrill import load_schema
 
 EXAMPLES = Path(__file__).parents[1] / "example_drills"
-INI = "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
+INI = "[pytest]\nfilterwarnings = error\n"
 
 
 @pytest.fixture

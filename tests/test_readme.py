@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 FIRST_DRILL = next(text for kind, text in BLOCKS if kind == "python")
-INI = "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
+INI = "[pytest]\nfilterwarnings = error\n"
 
 
 def blocks(kind):
@@ -74,7 +74,7 @@ def test_shown_section_is_what_is_printed(pytester):
 
 def test_ini_block_is_accepted(pytester):
     (block,) = blocks("ini")
-    pytester.makeini(f"{block}asyncio_default_fixture_loop_scope = function\n")
+    pytester.makeini(block)
     pytester.makepyfile(
         """
         import pytest

@@ -62,3 +62,14 @@ class BackupDamaged(BackupError):
         shown = ", ".join(repr(name) for name in damaged[:_NAMED])
         more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
         return cls(f"backup {job.id} is damaged: {shown}{more}", damaged=damaged, job=job)
+
+
+for _error in (
+    BackupError,
+    BackupRefused,
+    BackupNotFound,
+    BackupLocked,
+    RestoreTargetError,
+    BackupDamaged,
+):
+    _error.__module__ = "pytest_drdrill"  # where it is imported from, which tracebacks then show

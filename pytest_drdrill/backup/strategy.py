@@ -83,6 +83,7 @@ class BackupStrategy(ABC):
                 that they hold.
 
         Raises:
+            TypeError: ``job`` is no BackupJob.
             RestoreTargetError: ``restore_path`` is not empty, no folder, a symlink, or overlaps
                 with the backups.
             BackupNotFound: the backup is not there.
@@ -103,6 +104,7 @@ class BackupStrategy(ABC):
             What was read, if all of it is intact; it never returns on damage.
 
         Raises:
+            TypeError: ``job`` is no BackupJob.
             BackupDamaged: its ``damaged`` lists all that is damaged, by name.
             BackupNotFound: the backup is not there.
             BackupRefused: the job was never completed, or its id could lead elsewhere.
@@ -123,6 +125,11 @@ class BackupStrategy(ABC):
 
     def _stored(self, job: BackupJob) -> BackupJob:
         """The job as it stands in its destination, if it is the one in hand."""
+        if not isinstance(job, BackupJob):
+            raise TypeError(
+                f"a backup is named by its BackupJob, from create_backup or list_backups, not by "
+                f"{job!r:.80}"
+            )
         if job.status is not BackupStatus.COMPLETED:
             raise BackupRefused(f"backup {job.id} is {job.status}, not completed", job=job)
         stored = Store(job.destination_path).load(job.id)

@@ -25,3 +25,13 @@ class MonitoringFailed(FailoverError):  # noqa: N818 - the sibling of FailoverFa
     The cause is the exception as it was raised: a prober that raised something other than an
     ``OSError``, an ``on_event`` that raised, a monitoring task cancelled from outside.
     """
+
+
+for _error in (
+    FailoverError,
+    NotMonitoringError,
+    FailoverTimeoutError,
+    FailoverFailed,
+    MonitoringFailed,
+):
+    _error.__module__ = "pytest_drdrill"  # where it is imported from, which tracebacks then show

@@ -16,6 +16,10 @@ class UndoFailed(ExceptionGroup[Exception]):
     """Some faults could not be undone; each inner exception says which and why."""
 
 
+for _error in (FaultError, UndoFailed):
+    _error.__module__ = "pytest_drdrill"  # where it is imported from, which tracebacks then show
+
+
 class UndoStack:
     """Undo actions, run last in first out; each runs once, and one that fails stops no other."""
 

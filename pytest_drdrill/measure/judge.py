@@ -79,18 +79,28 @@ def _judge_outage(outage: Outage, rto: RTOTimer, objectives: Objectives) -> list
             )
         )
     if outage.actual is None:
-        how = "no watched check held" if outage.watches else "still open when the drill ended"
+        if not outage.watches:
+            how = "still open when the drill ended"
+        elif outage.down_seen is None:
+            how = (
+                "until() was never awaited, or ended before its first check did; write `await "
+                "rto_timer.until(...)`, or rto_timer.wait_until(...) in a drill that is not async"
+            )
+        else:
+            how = "no watched check held"
         breaches.append(NotRecovered(f"{name}{how}: never recovered", target=target))
         return breaches
     assumed = assumed_time(rto)
     actual = outage.actual + assumed
     if target is not None and actual > target:
-        parts = f" ({_exact(outage.actual)} measured, {_exact(assumed)} assumed)" if assumed else ""
+        late = format_seconds((actual - target).total_seconds())
+        parts = ""
+        if assumed:
+            parts = f" ({_shown(outage.actual)} measured, {format_duration(assumed)} assumed)"
         breaches.append(
             RTOExceeded(
                 f"{name}RTO of {format_duration(target)} exceeded: recovered after "
-                f"{_exact(actual)}{parts}, {format_seconds((actual - target).total_seconds())} "
-                "too late",
+                f"{_shown(actual, target)}{parts}, {late} too late",
                 target=target,
                 actual=actual,
             )
@@ -132,15 +142,16 @@ def _judge_rpo(rpo: RPOTimer, objectives: Objectives) -> DrillFailure | None:
     counted = f", {len(lost)} acknowledged writes lost" if lost else ""
     holes = f", {len(rpo.holes)} of them holes before later survivors" if rpo.holes else ""
     return RPOExceeded(
-        f"RPO of {format_duration(target)} exceeded: {_exact(loss.actual)} of work lost"
+        f"RPO of {format_duration(target)} exceeded: {_shown(loss.actual, target)} of work lost"
         f"{counted}{holes} (basis: {loss.basis})",
         target=target,
         actual=loss.actual,
     )
 
 
-def _exact(span: timedelta) -> str:
-    """To the millisecond, rounded up, so that a near miss does not look like its target."""
-    if span < timedelta(seconds=1):
-        return format_duration(span)
-    return format_duration(-(-span // _MILLISECOND) * _MILLISECOND)
+def _shown(span: timedelta, target: timedelta | None = None) -> str:
+    """To the millisecond from a second on, but never so that a near miss looks like its target."""
+    rounded = round(span / _MILLISECOND) * _MILLISECOND
+    if span < timedelta(seconds=1) or (target is not None and rounded <= target < span):
+        rounded = span
+    return format_duration(rounded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,9 @@ from pytest_drdrill.measure.watch import Watch, run_check, run_check_async
 from pytest_drdrill.text import NAME_LIMIT, storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
     from pytest_drdrill.measure.timeline import Timeline
     from pytest_drdrill.objectives import Objectives
@@ -49,14 +50,13 @@ class RTOTimer:
 
     # -- what a drill calls ---------------------------------------------------------------------
 
-    @contextmanager
     def outage(
         self,
         name: str = "",
         *,
         rto: str | timedelta | None = None,
         expect_downtime: bool = True,
-    ) -> Iterator[Outage]:
+    ) -> AbstractContextManager[Outage]:
         """An outage: the disaster strikes on entry, the service is verified usable on exit.
 
         Where ``until`` or ``wait_until`` ran inside, they fixed the moment of recovery and the exit
@@ -72,18 +72,7 @@ class RTOTimer:
         Raises:
             DrillUsageError: another outage is still open.
         """
-        outage = self.disaster(name, rto=rto, expect_downtime=expect_downtime)
-        try:
-            yield outage
-        except BaseException:
-            if self._open is outage:  # whatever a watch saw inside: nobody says that it is usable
-                outage.recovered_at = outage.resolution = outage.held = None
-            raise
-        if self._open is outage:
-            if outage.watches:
-                self._open = None
-            else:
-                self.recovered()
+        return _OutageBlock(self, name, rto, expect_downtime=expect_downtime)
 
     def disaster(
         self,
@@ -154,10 +143,11 @@ class RTOTimer:
             RTOExceeded: not recovered, and the RTO has passed.
             NotRecovered: not recovered within the timeout.
             DrillUsageError: no outage is open.
+            TypeError: the check can't be called.
         """
         __tracebackhide__ = True
         # Entered at the call, so that one that is never awaited leaves its outage unrecovered.
-        outage, watch = self._watch(interval, hold, timeout)
+        outage, watch = self._watch("until", check, interval, hold, timeout)
         return self._until(outage, watch, check, parse_duration(check_timeout).total_seconds())
 
     async def _until(
@@ -195,7 +185,7 @@ class RTOTimer:
                 "wait_until() would block the running event loop; in an async drill write "
                 "`await rto_timer.until(...)`"
             )
-        outage, watch = self._watch(interval, hold, timeout)
+        outage, watch = self._watch("wait_until", check, interval, hold, timeout)
         clock = self._timeline.clock
         while True:
             begun = clock.monotonic()
@@ -248,11 +238,22 @@ class RTOTimer:
 
     # -- inside ---------------------------------------------------------------------------------
 
+    def end_block(self, outage: Outage, *, failed: bool) -> None:
+        """The block of an outage was left: recovered, unless it failed or a watch has the say."""
+        if self._open is not outage:
+            return
+        if failed:  # whatever a watch saw inside: nobody says that it is usable
+            outage.recovered_at = outage.resolution = outage.held = None
+        elif outage.watches:
+            self._open = None
+        else:
+            self.recovered()
+
     def _current(self, called: str) -> Outage:
         __tracebackhide__ = True
         if self._open is None:
             raise DrillUsageError(
-                f"{called}: no outage is open; begin with rto_timer.outage() or .disaster()"
+                f"{called}(): no outage is open; begin with rto_timer.outage() or .disaster()"
             )
         return self._open
 
@@ -261,12 +262,18 @@ class RTOTimer:
 
     def _watch(
         self,
+        called: str,
+        check: Callable[[], Any],
         interval: str | timedelta,
         hold: str | timedelta | None,
         timeout: str | timedelta | None,
     ) -> tuple[Outage, Watch]:
         __tracebackhide__ = True
-        outage = self._current("until")
+        outage = self._current(called)
+        if not callable(check):
+            raise TypeError(
+                f"{called}() takes a check that it can call again and again, not {check!r:.80}"
+            )
         step = parse_duration(interval).total_seconds()
         if not step:
             raise ValueError(
@@ -304,6 +311,7 @@ class RTOTimer:
         error: BaseException | None,
     ) -> float | None:
         """Enter one check; the seconds to pause before the next, or None when it has held."""
+        __tracebackhide__ = True
         now = self._timeline.clock.monotonic()
         if passed:
             outage.down_seen = bool(outage.down_seen)
@@ -351,9 +359,35 @@ class RTOTimer:
             )
         return NotRecovered(
             f"not recovered {format_seconds(elapsed.total_seconds())} after the disaster, "
-            f"when the timeout of until() ended{storable(last)}",
+            f"when its timeout ended{storable(last)}",
             target=target,
         )
+
+
+class _OutageBlock:
+    """What ``outage()`` gives; no generator, whose frames would show in a drill's errors."""
+
+    def __init__(
+        self, timer: RTOTimer, name: str, rto: str | timedelta | None, *, expect_downtime: bool
+    ) -> None:
+        self._timer = timer
+        self._asked = (name, rto, expect_downtime)
+        self._outage: Outage | None = None
+
+    def __enter__(self) -> Outage:
+        __tracebackhide__ = True
+        name, rto, expect_downtime = self._asked
+        self._outage = self._timer.disaster(name, rto=rto, expect_downtime=expect_downtime)
+        return self._outage
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._outage is not None
+        self._timer.end_block(self._outage, failed=error is not None)
 
 
 def required_reason(reason: str) -> str:

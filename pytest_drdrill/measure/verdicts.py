@@ -54,3 +54,16 @@ class PreconditionNotMet(unittest.SkipTest):
 
 class DrillUsageError(RuntimeError):
     """A timer or the drill was used in a way that means nothing: a recovery before any disaster."""
+
+
+for _error in (
+    DrillFailure,
+    RTOExceeded,
+    RPOExceeded,
+    NotRecovered,
+    DisasterNotObserved,
+    ObjectiveNotMeasured,
+    PreconditionNotMet,
+    DrillUsageError,
+):
+    _error.__module__ = "pytest_drdrill"  # where it is imported from, which tracebacks then show

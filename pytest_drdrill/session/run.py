@@ -143,6 +143,14 @@ class DrillRun:
         elif report.when == "call":
             self._verdict = "passed"
 
+    def account(self, report: pytest.TestReport, error: BaseException) -> str:
+        """What was measured until the body failed, and the timeline; a verdict tells it itself."""
+        if report.when != "call" or not report.failed or _is_verdict(error):
+            return ""
+        from pytest_drdrill.report.failure import failure_text  # only for failures
+
+        return failure_text((), self._measured or measured(self.drill))
+
     def _what_failed(self, report: pytest.TestReport, error: BaseException | None) -> str:
         """The body's own failure; of unittest it comes on top of a breach, which is told too."""
         parts = (storable(_error_of(report, error)), self._broken)

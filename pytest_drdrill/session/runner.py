@@ -9,6 +9,7 @@ import pytest
 from pytest_drdrill.session.given import judge_examples
 from pytest_drdrill.session.repeat import repeat_of
 from pytest_drdrill.session.run import DrillRun, attempt, base_record
+from pytest_drdrill.session.tracebacks import hide_our_frames
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -113,11 +114,16 @@ class Runner:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Send the evidence along with the report of each phase."""
+        if call.excinfo is not None:
+            hide_our_frames()
         report = yield
         run = item.stash.get(RUN, None)
         if run is None:
             return report
-        run.settle(report, call.excinfo.value if call.excinfo else None)
+        error = call.excinfo.value if call.excinfo else None  # of unittest it is known only now
+        run.settle(report, error)
+        if error is not None and (text := run.account(report, error)):
+            report.sections.append(("disaster recovery", text))
         if run.in_body:
             return report  # a subtest's
         ended = call.when == "teardown"

@@ -15,7 +15,6 @@ INI = """
 [pytest]
 addopts = --strict-markers --strict-config
 filterwarnings = error
-asyncio_default_fixture_loop_scope = function
 """
 HEAD = """
 import asyncio, os, signal, time, unittest

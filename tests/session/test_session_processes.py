@@ -156,10 +156,22 @@ async def test_async(rto_timer):
 
 
 def test_switched_off(drills):
-    outcome = drills("def test_ordinary(): pass", "-p", "no:drdrill", report=False)
+    # pytest-asyncio stays, and warns where nobody has chosen a scope.
+    off = ("-p", "no:drdrill", "-o", "asyncio_default_fixture_loop_scope=function")
+    outcome = drills("def test_ordinary(): pass", *off, report=False)
     outcome.result.assert_outcomes(passed=1)
-    outcome = drills("def test_ordinary(): pass", "-p", "no:drdrill", "--dr-tier=x", report=False)
+    outcome = drills("def test_ordinary(): pass", *off, "--dr-tier=x", report=False)
     assert outcome.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_suite_whose_warnings_are_errors_needs_no_setting_of_pytest_asyncios(drills):
+    """It comes along with this plugin, unasked, and its advice would end every such suite."""
+    source = "def test_ordinary(): pass"
+    alone = drills(source, "-p", "no:drdrill", report=False, subprocess=True)
+    assert "asyncio_default_fixture_loop_scope" in alone.result.stderr.str()
+    outcome = drills(source, "-W", "error", report=False, subprocess=True)
+    outcome.result.assert_outcomes(passed=1)
+    assert "asyncio_default_fixture_loop_scope\" is unset" not in outcome.result.stderr.str()
 
 
 @pytest.mark.parametrize("asyncio_mode", ["strict", "auto"])

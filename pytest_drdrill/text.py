@@ -14,9 +14,11 @@ def storable(value: object, limit: int = TEXT_LIMIT) -> str:
     Lone surrogates, which UTF-8 can't hold, are written as ``\udc80``; what is cut off is counted.
     An object whose ``str()`` fails is named by its type: a bad note never breaks a drill.
     """
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        value = str.__str__(value)  # of a subclass, as StrEnum's, the plain text
+    else:
         try:
-            value = str(value)
+            value = str.__str__(str(value))
         except Exception as error:  # noqa: BLE001 - the user's own __str__ may raise anything
             value = f"<{type(value).__name__} whose str() raised {type(error).__name__}>"
     if len(value) > limit:

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
     from pytest_drdrill.evidence.types import (
         CoverageRow,
+        Disaster,
         DrillRecord,
         EvidenceRecord,
         Mode,
         ObjectiveRow,
         RepeatRow,
+        RPORecord,
+        RTORecord,
         RunRecord,
+        SpreadRecord,
         TierRecord,
         Verdict,
     )
@@ -95,15 +99,13 @@ def _tier(
         "known_broken": verdicts.count("known_broken"),
         "rto": _objective(
             metrics.rto if metrics else None,
-            [drill["rto"]["actual_s"] for drill in drills],
+            [drill["rto"] for drill in drills],
             unbounded=sum(_unrecovered(drill) for drill in drills),
-            met=[drill["rto"]["met"] for drill in drills],
         ),
         "rpo": _objective(
             metrics.rpo if metrics else None,
-            [drill["rpo"]["actual_s"] for drill in drills],
+            [drill["rpo"] for drill in drills],
             unbounded=sum(drill["rpo"]["unbounded"] for drill in drills),
-            met=[drill["rpo"]["met"] for drill in drills],
         ),
         "mttr_s": _seconds(metrics.mttr if metrics else None),
         "mtbf_s": _seconds(metrics.mtbf if metrics else None),
@@ -116,26 +118,46 @@ def _tier(
 
 
 def _objective(
-    target: timedelta | None,
-    actual: Iterable[float | None],
-    *,
-    unbounded: int,
-    met: Sequence[bool | None],
+    target: timedelta | None, found: Sequence[RTORecord | RPORecord], *, unbounded: int
 ) -> ObjectiveRow:
-    measured = [value for value in actual if value is not None]
-    verdict: bool | None = None
-    if False in met:
-        verdict = False
-    elif True in met:
-        verdict = True
+    measured = [each["actual_s"] for each in found if each["actual_s"] is not None]
+    target_s = _seconds(target)
+    missed = max(filter(None, (_own_missed(each, target_s) for each in found)), default=None)
     return {
-        "target_s": _seconds(target),
+        "target_s": target_s,
         "worst_s": max(measured, default=None),
-        "p95_s": percentile_95(measured),
+        "p95_s": _bounded(percentile_95([*measured, *[math.inf] * unbounded])),
         "measured": len(measured),
         "unbounded": unbounded,
-        "met": verdict,
+        "met": _met(found),
+        "missed_s": missed and missed[0],
+        "missed_target_s": missed and missed[1],
     }
+
+
+def _met(found: Iterable[RTORecord | RPORecord]) -> bool | None:
+    """Whether every drill that promised it showed it; a single miss decides."""
+    judged = [
+        each["met"]
+        for each in found
+        if each["met"] is not None
+        or (each["target_s"] is not None and each["not_applicable"] is None)
+    ]
+    if False in judged:
+        return False
+    return True if judged and None not in judged else None
+
+
+def _own_missed(found: RTORecord | RPORecord, tiers_s: float | None) -> tuple[float, float] | None:
+    """Time and objective of a drill that broke a narrower promise than its tier's."""
+    actual_s, target_s = found["actual_s"], found["target_s"]
+    if found["met"] is not False or actual_s is None or target_s is None or actual_s <= target_s:
+        return None
+    return None if target_s == tiers_s else (actual_s, target_s)
+
+
+def _bounded(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else value
 
 
 def _unrecovered(drill: DrillRecord) -> bool:
@@ -167,30 +189,39 @@ def _repeats(drills: Sequence[DrillRecord]) -> list[RepeatRow]:
             groups.setdefault(_base(drill), []).append(drill)
     if not groups:
         return []
-    import statistics
+    return [
+        {
+            "base": base,
+            "runs": len(runs),
+            "verdict": _worst_verdicts(runs)[base],
+            "rto": _spread(
+                [run["rto"]["actual_s"] for run in runs], unbounded=sum(map(_unrecovered, runs))
+            ),
+            "rpo": _spread(
+                [run["rpo"]["actual_s"] for run in runs],
+                unbounded=sum(run["rpo"]["unbounded"] for run in runs),
+            ),
+        }
+        for base, runs in groups.items()
+    ]
 
-    rows: list[RepeatRow] = []
-    for base, runs in groups.items():
-        rto = [run["rto"]["actual_s"] for run in runs if run["rto"]["actual_s"] is not None]
-        rpo = [run["rpo"]["actual_s"] for run in runs if run["rpo"]["actual_s"] is not None]
-        rows.append(
-            {
-                "base": base,
-                "runs": len(runs),
-                "verdict": _worst_verdicts(runs)[base],
-                "rto_median_s": statistics.median(rto) if rto else None,
-                "rto_p95_s": percentile_95(rto),
-                "rto_worst_s": max(rto, default=None),
-                "rpo_median_s": statistics.median(rpo) if rpo else None,
-                "rpo_p95_s": percentile_95(rpo),
-                "rpo_worst_s": max(rpo, default=None),
-            }
-        )
-    return rows
+
+def _spread(found: Iterable[float | None], *, unbounded: int) -> SpreadRecord:
+    import statistics  # only where drills are repeated
+
+    measured = [value for value in found if value is not None]
+    runs = [*measured, *[math.inf] * unbounded]
+    return {
+        "median_s": _bounded(statistics.median(runs)) if runs else None,
+        "p95_s": _bounded(percentile_95(runs)),
+        "worst_s": max(measured, default=None),
+        "measured": len(measured),
+        "unbounded": unbounded,
+    }
 
 
 def _coverage(drills: Sequence[DrillRecord]) -> list[CoverageRow]:
-    groups: dict[tuple[str | None, str | None, Mode], list[DrillRecord]] = {}
+    groups: dict[tuple[str | None, Disaster | None, Mode], list[DrillRecord]] = {}
     for drill in drills:
         key = (drill["service"], drill["disaster"], drill["mode"])
         groups.setdefault(key, []).append(drill)

@@ -83,7 +83,7 @@ def _rto(drill: Drill) -> RTORecord:
         return _no_outage(objectives, timer.reason_not_applicable)
     assumed = assumed_time(timer)
     outages = [_outage(drill, outage, assumed) for outage in timer.outages]
-    # An outage with an objective of its own, as a failback, says nothing of the drill's.
+    # An outage with an objective of its own, as a failback, is no measurement of the drill's.
     own = [
         (outage, record)
         for outage, record in zip(timer.outages, outages, strict=True)
@@ -92,20 +92,21 @@ def _rto(drill: Drill) -> RTORecord:
     recovered = [record for _, record in own if record["actual_s"] is not None]
     worst = max(recovered, key=lambda record: record["actual_s"] or 0.0, default=None)
     actual = None
-    if worst is not None and len(recovered) == len(own):
+    unsure = any(fault_missed(outage) or hold_missing(outage, objectives) for outage, _ in own)
+    if worst is not None and len(recovered) == len(own) and not unsure:
         actual = round((worst["actual_s"] or 0.0) + assumed.total_seconds(), 6)
-    judged = [record["met"] for _, record in own]
+    judged = [record["met"] for record in outages]
     if False in judged:
         met: bool | None = False
     else:
-        met = True if judged and None not in judged else None
+        met = True if own and None not in judged else None
     return {
         "target_s": _seconds(objectives.rto),
         "actual_s": actual,
         "assumed": [
             {"what": what, "seconds": span.total_seconds()} for what, span in timer.assumed
         ],
-        "resolution_s": worst["resolution_s"] if worst else None,
+        "resolution_s": worst["resolution_s"] if worst and actual is not None else None,
         "met": met,
         "not_applicable": timer.reason_not_applicable,
         "outages": outages,

@@ -20,6 +20,8 @@ from pytest_drdrill.measure.records import (  # noqa: TC001 - whoever reads the 
 
 Mode = Literal["simulated", "local", "live"]
 Verdict = Literal["passed", "failed", "not_verified", "known_broken"]
+Disaster = Literal["natural", "technical", "human_error", "security", "infrastructure"]
+Kind = Literal["backup_restore", "failover", "replication", "rto", "rpo"]
 
 
 class OutageRecord(TypedDict):
@@ -108,8 +110,8 @@ class DrillRecord(Measured):
     nodeid: str
     service: str | None
     tier: str | None
-    disaster: str | None
-    kinds: list[str]
+    disaster: Disaster | None
+    kinds: list[Kind]
     mode: Mode
     runbook: str | None
     cadence_s: float | None
@@ -127,11 +129,13 @@ class ObjectiveRow(TypedDict):
     """One objective over the drills of a row."""
 
     target_s: float | None
-    worst_s: float | None
-    p95_s: float | None  # from 20 measurements on
+    worst_s: float | None  # of those that have an end
+    p95_s: float | None  # from 20 measurements on; None too where it has no end
     measured: int
     unbounded: int  # outages never recovered, or losses without a bound
-    met: bool | None  # None: nothing was measured against a target
+    met: bool | None  # False: missed at least once; None: not shown by every drill
+    missed_s: float | None  # the longest time that broke a drill's own, narrower objective
+    missed_target_s: float | None  # that objective
 
 
 class TierRecord(TypedDict):
@@ -155,25 +159,31 @@ class TierRecord(TypedDict):
     rto_exceeds_budget: bool | None  # one outage as long as the RTO
 
 
+class SpreadRecord(TypedDict):
+    """One objective over the runs of a drill; a run without an end is longer than all others."""
+
+    median_s: float | None  # None: nothing was measured, or it has no end
+    p95_s: float | None  # from 20 runs on; None too where it has no end
+    worst_s: float | None  # of the runs that have an end
+    measured: int
+    unbounded: int  # runs that never recovered, or whose loss has no bound
+
+
 class RepeatRow(TypedDict):
     """One drill that ``--dr-repeat`` ran several times; the worst run decides its verdict."""
 
     base: str
     runs: int
     verdict: Verdict
-    rto_median_s: float | None
-    rto_p95_s: float | None
-    rto_worst_s: float | None
-    rpo_median_s: float | None
-    rpo_p95_s: float | None
-    rpo_worst_s: float | None
+    rto: SpreadRecord
+    rpo: SpreadRecord
 
 
 class CoverageRow(TypedDict):
     """What was drilled of a service for a disaster type, in one mode."""
 
     service: str | None
-    disaster: str | None
+    disaster: Disaster | None
     mode: Mode
     drills: int
     passed: int
@@ -186,7 +196,7 @@ class SelectionRecord(TypedDict):
     """What the options asked for, and how many drills and tests that chose and left out."""
 
     tiers: list[str]
-    kinds: list[str]
+    kinds: list[Kind]
     services: list[str]
     selected: int
     deselected: int

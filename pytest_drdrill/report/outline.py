@@ -95,7 +95,7 @@ class TierLine:
     def verdict(self) -> Verdict:
         """The worst that the row holds."""
         tier = self.tier
-        if tier["failed"] or tier["rto"]["met"] is False or tier["rpo"]["met"] is False:
+        if tier["failed"]:
             return "failed"
         if tier["not_verified"]:
             return "not_verified"
@@ -153,7 +153,7 @@ def _badness(drill: DrillRecord) -> tuple[int, float]:
 
 def error_lines(drill: DrillRecord, limit: int) -> list[str]:
     """The first lines of a failed drill's error."""
-    return first_lines(drill["error"] or "", limit, words.ID)
+    return first_lines(drill["error"] or "", limit, words.ERROR)
 
 
 def timeline(drill: Measured, limit: int) -> list[tuple[str, str, str]]:
@@ -202,46 +202,42 @@ def _said_by(drill: DrillRecord) -> Iterator[tuple[int, str, str]]:
     if drill["attempts"]:
         tries = [*(attempt["verdict"] for attempt in drill["attempts"]), drill["verdict"]]
         shown = words.bounded([words.VERDICTS[verdict] for verdict in tries], 10)
-        yield 1, "rerun", ", then ".join(shown)
+        yield 2, "rerun", ", then ".join(shown)
     if rto["not_applicable"] is not None:
-        yield 2, f"RTO {words.NOT_APPLICABLE}", visible(rto["not_applicable"], words.TEXT)
+        yield 3, f"RTO {words.NOT_APPLICABLE}", visible(rto["not_applicable"], words.TEXT)
     if rpo["not_applicable"] is not None:
-        yield 3, f"RPO {words.NOT_APPLICABLE}", visible(rpo["not_applicable"], words.TEXT)
+        yield 4, f"RPO {words.NOT_APPLICABLE}", visible(rpo["not_applicable"], words.TEXT)
     if rto["assumed"]:
-        yield 4, "assumed, counted in the RTO", words.assumed(rto)
+        yield 5, "assumed, counted in the RTO", words.assumed(rto)
+    if rpo["lost"]:
+        yield 1, "lost", words.lost(rpo)
     if rpo["basis"] == "staged":
-        yield 5, "RPO of a staged backup", "the drill took it itself: no evidence for the schedule"
+        yield 6, "RPO of a staged backup", "the drill took it itself: no evidence for the schedule"
 
 
 def repeats(record: EvidenceRecord) -> list[RepeatLine]:
     """The drills that ran several times, failed ones first; a line for each objective measured."""
     if not record["repeats"]:
         return []
-    runs = [drill for drill in record["drills"] if drill["repeat"] is not None]
-    never = {words.base_id(drill) for drill in runs if words.not_recovered(drill["rto"])}
-    endless = {words.base_id(drill) for drill in runs if drill["rpo"]["unbounded"]}
     lines = []
     for row in sorted(record["repeats"], key=lambda row: _VERDICT_ORDER.index(row["verdict"])):
-        base = row["base"]
-        figures = [
-            ("RTO", row["rto_median_s"], row["rto_p95_s"], row["rto_worst_s"], base in never),
-            ("RPO", row["rpo_median_s"], row["rpo_p95_s"], row["rpo_worst_s"], base in endless),
-        ]
-        for objective, median, p95, worst, has_no_end in figures:
-            if worst is None and not has_no_end:
-                continue
-            no_end = words.NOT_RECOVERED if objective == "RTO" else words.UNBOUNDED
-            lines.append(
-                RepeatLine(
-                    base=visible(base, words.ID),
+        for objective, spread, endless in (
+            ("RTO", row["rto"], words.NOT_RECOVERED),
+            ("RPO", row["rpo"], words.UNBOUNDED),
+        ):
+            runs = spread["measured"] + spread["unbounded"]
+            if runs:
+                median, p95, worst = words.spread(spread, endless)
+                line = RepeatLine(
+                    base=visible(row["base"], words.ID),
                     runs=row["runs"],
                     verdict=row["verdict"],
                     objective=objective,
-                    median="-" if median is None else format_seconds(median),
-                    p95=words.P95_LATER if p95 is None else format_seconds(p95),
-                    worst=words.beside(worst, None, no_end if has_no_end else None),
+                    median=median,
+                    p95=p95,
+                    worst=worst,
                 )
-            )
+                lines.append(line)
     return lines
 
 

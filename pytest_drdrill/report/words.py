@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.durations import format_duration, format_seconds, parse_duration
+from pytest_drdrill.evidence.assemble import P95_FROM
 from pytest_drdrill.report.safe import visible
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         OutageRecord,
         RPORecord,
         RTORecord,
+        SpreadRecord,
         TierRecord,
         Verdict,
     )
@@ -34,6 +36,8 @@ ID = 160
 """Characters shown of a drill's id."""
 TEXT = 240
 """Characters shown of a note, a reason, a detail."""
+ERROR = 500
+"""Characters shown of a line of an error: its end often says what to do."""
 
 VERDICTS: dict[Verdict, str] = {
     "passed": "passed",
@@ -46,8 +50,10 @@ NOT_RECOVERED = "not recovered"
 UNBOUNDED = "unbounded"
 NOT_MEASURED = "not measured"
 NOT_APPLICABLE = "not applicable"
-P95_LATER = "from 20 runs on"
+P95_LATER = f"from {P95_FROM} runs on"
 _KEYS_SHOWN = 10
+_EXACT_BELOW = 1e15
+_LARGE = 1e5
 _ROUNDED_BY = 0.03
 
 
@@ -94,9 +100,16 @@ def joined(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def count(number: int, noun: str) -> str:
+def count(total: int, noun: str) -> str:
     """A number of things: ``1 drill``, ``3 drills``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{total:,} {noun}" if total == 1 else f"{total:,} {noun}s"
+
+
+def number(value: float) -> str:
+    """A figure: whole ones in full, others to six digits or a tenth: ``12,345,678``, ``0.25``."""
+    if float(value).is_integer() and abs(value) < _EXACT_BELOW:
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if _LARGE <= abs(value) < _EXACT_BELOW else f"{value:.6g}"
 
 
 def bounded(items: Sequence[str], limit: int) -> list[str]:
@@ -114,6 +127,9 @@ def tier_name(tier: str | None) -> str:
 def row_objective(row: ObjectiveRow, endless: str, *, waived: bool) -> str:
     """The worst of a row's drills beside the target: ``17m2s / 15m MISSED``.
 
+    A drill may promise less time than its tier, and an outage less than its drill. What broke such
+    a promise is told beside the worst: ``1m / 15m, 12s / own 10s MISSED``.
+
     Args:
         row: the objective over the drills of the row.
         endless: the words for a time without an end.
@@ -123,11 +139,34 @@ def row_objective(row: ObjectiveRow, endless: str, *, waived: bool) -> str:
         return NOT_APPLICABLE
     worst_s, target_s = row["worst_s"], row["target_s"]
     text = beside(worst_s, target_s, endless if row["unbounded"] else None)
+    if row["p95_s"] is not None:
+        text += f" (p95 {actual(row['p95_s'], target_s)})"
     if row["met"] is not False:
         return text
     within = not row["unbounded"] and worst_s is not None and worst_s <= (target_s or worst_s)
-    # A drill may promise less time than its tier; no time is less than none, but writes were lost.
-    return joined(f"{text}, own target" if within and target_s != 0 else text, mark(row["met"]))
+    if row["missed_s"] is not None and row["missed_target_s"] is not None:
+        own = f"own {target(row['missed_target_s'])}"
+        missed = actual(row["missed_s"], row["missed_target_s"])
+        if row["missed_s"] != worst_s:
+            text += f", {missed} / {own}"
+        elif target_s is None:
+            text = f"{missed} / {own}"
+        else:
+            text += f", {own}"
+    elif within and target_s != 0:  # no time is less than none, but writes were lost
+        text += ", an own objective"
+    return joined(text, mark(row["met"]))
+
+
+def spread(runs: SpreadRecord, endless: str) -> tuple[str, str, str]:
+    """Median, 95th percentile and worst of a drill's runs; ``endless`` for one without an end."""
+    total = runs["measured"] + runs["unbounded"]
+    median = endless if runs["median_s"] is None else format_seconds(runs["median_s"])
+    if runs["p95_s"] is not None:
+        p95 = format_seconds(runs["p95_s"])
+    else:
+        p95 = P95_LATER if total < P95_FROM else endless
+    return median, p95, beside(runs["worst_s"], None, endless if runs["unbounded"] else None)
 
 
 def not_recovered(rto: RTORecord) -> bool:
@@ -175,9 +214,9 @@ def selection(record: EvidenceRecord) -> str:
         )
         if values
     ]
-    number = chosen["selected"]
+    selected = chosen["selected"]
     text = "; ".join(filters) + ": " if filters else ""
-    text += count(number, "drill") if number else "no drill"
+    text += count(selected, "drill") if selected else "no drill"
     if record["run"]["repeat"] > 1:
         text += f" with --dr-repeat={record['run']['repeat']}"
     left_out = chosen["deselected"]
@@ -198,9 +237,9 @@ def availability(tier: TierRecord) -> list[str]:
     sentences = [text] if text else []
     budget, exceeds = tier["downtime_budget_s"], tier["rto_exceeds_budget"]
     if budget is not None:
-        text = f"downtime budget {format_seconds(budget)} in 30 days"
+        rto_s = tier["rto"]["target_s"]
+        text = f"downtime budget {actual(budget, rto_s)} in 30 days"
         if exceeds is not None:
-            rto_s = tier["rto"]["target_s"]
             outage = "one outage at the RTO" + ("" if rto_s is None else f" of {target(rto_s)}")
             text += f": {outage} {'exceeds it' if exceeds else 'stays within it'}"
         sentences.append(text)
@@ -257,6 +296,14 @@ def rpo_line(rpo: RPORecord) -> str:
     return joined(text, mark(rpo["met"]), f"({'; '.join(extra)})" if extra else "")
 
 
+def lost(rpo: RPORecord) -> str:
+    """What a ledger shows as lost, in one phrase."""
+    text = f"{rpo['lost']:,} of {count(rpo['acknowledged'], 'acknowledged write')}"
+    if rpo["holes"]:
+        text += f"; later writes survived {rpo['holes']:,} of them: corruption"
+    return text
+
+
 _BASES = {
     "ledger": "from a write ledger",
     "backup": "from a backup's recovery point",
@@ -291,7 +338,9 @@ def measures(drill: Measured) -> list[tuple[str, str]]:
     if len(outages) > 1 or any(outage["name"] for outage in rto["outages"]):
         shown += [("outage", text) for text in bounded(outages, _KEYS_SHOWN)]
     if rpo["lost_keys"]:
-        keys = bounded([visible(key, NAME) for key in rpo["lost_keys"]], _KEYS_SHOWN)
+        keys = [visible(key, NAME) for key in rpo["lost_keys"][:_KEYS_SHOWN]]
+        if rpo["lost"] > len(keys):
+            keys.append(f"… {rpo['lost'] - len(keys):,} more")
         shown.append(("lost", ", ".join(keys)))
     return shown
 
@@ -300,7 +349,7 @@ def remarks(drill: DrillRecord) -> list[tuple[str, str]]:
     """What else a drill put on record, as labelled lines: steps, figures, people, notes."""
     shown = [("step", text) for text in _bounded_lines(map(_step, drill["steps"]))]
     metrics = (
-        f"{visible(metric['name'], NAME)} {metric['value']:.6g} {visible(metric['unit'], NAME)}"
+        f"{visible(metric['name'], NAME)} {number(metric['value'])} {visible(metric['unit'], NAME)}"
         for metric in drill["metrics"]
     )
     shown += [("metric", text) for text in _bounded_lines(metrics)]

@@ -71,19 +71,17 @@ def add_options(parser: pytest.Parser) -> None:
 
 def in_play(config: pytest.Config) -> bool:
     """Whether any option or ini key of ours was given; without one, nothing needs to be read."""
+    import pytest  # loaded long ago
+
     option = config.option
-    return bool(
-        option.dr_tier
-        or option.dr_kind
-        or option.dr_service
-        or option.dr_live
-        or option.dr_report
-        or option.dr_repeat
-        or option.dr_fail_unverified
-        or any(
-            config.getini(name)
-            for name in ("dr_tiers", "dr_tier", "dr_kind", "dr_service", "dr_report")
-        )
-        or config.getini("dr_repeat") != "1"
-        or config.getini("dr_fail_unverified")
-    )
+    names = ("dr_tier", "dr_kind", "dr_service", "dr_report", "dr_repeat")
+    if option.dr_live or option.dr_fail_unverified:
+        return True
+    if any(getattr(option, name) is not None for name in names):
+        return True
+    if any(config.getini(name) for name in ("dr_tiers", *names[:-1])):
+        return True
+    try:
+        return config.getini("dr_repeat") != "1" or bool(config.getini("dr_fail_unverified"))
+    except (ValueError, pytest.UsageError):  # no truth value: it will be said
+        return True

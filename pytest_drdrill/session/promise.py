@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pytest_drdrill.durations import format_duration, parse_duration
+from pytest_drdrill.durations import ACCEPTED, format_duration, parse_duration
 from pytest_drdrill.objectives import Objectives, tier_objectives
 from pytest_drdrill.session.markers import MARKERS
 from pytest_drdrill.text import NAME_LIMIT, storable
@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_drdrill.evidence.types import Disaster, Kind
     from pytest_drdrill.objectives import RecoveryMetrics
 
-DISASTERS = ("natural", "technical", "human_error", "security", "infrastructure")
-KINDS = ("backup_restore", "failover", "replication", "rto", "rpo")
-_KIND_OF_FIXTURE = {
+DISASTERS: tuple[Disaster, ...] = (
+    "natural",
+    "technical",
+    "human_error",
+    "security",
+    "infrastructure",
+)
+KINDS: tuple[Kind, ...] = ("backup_restore", "failover", "replication", "rto", "rpo")
+_KIND_OF_FIXTURE: dict[str, Kind] = {
     "full_backup": "backup_restore",
     "failover_manager": "failover",
     "rto_timer": "rto",
@@ -36,7 +43,6 @@ _KEYWORDS = {
     "dr_cadence": "every",
 }
 NOTHING_PROMISED = Objectives()
-_DURATION = '"15m", "1h30m", "500ms", "PT15M" or a timedelta'
 
 
 @dataclass(slots=True)
@@ -50,16 +56,16 @@ class Promise:
 
     objectives: Objectives
     service: str | None = None
-    disaster: str | None = None
+    disaster: Disaster | None = None
     runbook: str | None = None
     live: bool = False
     cadence: timedelta | None = None
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
     problems: dict[str, str] = field(default_factory=dict)
 
     def complaint(self, nodeid: str) -> str:
-        """All problems as one message, naming the test."""
-        return "\n".join(f"{storable(nodeid)}: {text}" for text in self.problems.values())
+        """All problems as one message, naming the test; what is wrong comes first."""
+        return "\n".join(f"{text} (in {storable(nodeid)})" for text in self.problems.values())
 
 
 def read_promise(item: pytest.Item, tiers: Mapping[str, RecoveryMetrics]) -> Promise | None:
@@ -76,7 +82,7 @@ def read_promise(item: pytest.Item, tiers: Mapping[str, RecoveryMetrics]) -> Pro
     if "dr_service" in marks:
         promise.service = reader.text("dr_service", "the service's name")
     if "disaster" in marks:
-        promise.disaster = reader.one_of("disaster", DISASTERS)
+        promise.disaster = reader.disaster()
     if "runbook" in marks:
         promise.runbook = reader.text("runbook", "a path")
     if "dr_live" in marks:
@@ -87,8 +93,8 @@ def read_promise(item: pytest.Item, tiers: Mapping[str, RecoveryMetrics]) -> Pro
     return promise
 
 
-def _kinds(marks: Mapping[str, Any], fixtures: Any) -> tuple[str, ...]:
-    found = {_KIND_OF_FIXTURE[name] for name in fixtures if name in _KIND_OF_FIXTURE}
+def _kinds(marks: Mapping[str, Any], fixtures: Any) -> tuple[Kind, ...]:
+    found: set[str] = {_KIND_OF_FIXTURE[name] for name in fixtures if name in _KIND_OF_FIXTURE}
     found.update(name for name in ("rto", "rpo") if name in marks)
     return tuple(kind for kind in KINDS if kind in found)
 
@@ -139,7 +145,7 @@ class _Reader:
             return parse_duration(hold)
         except (TypeError, ValueError) as error:
             problem = str(error).partition(";")[0]
-            self._complain("rto", f"hold: {problem}", f"hold={_DURATION}")
+            self._complain("rto", f"hold: {problem}", f"hold={ACCEPTED}")
             return None
 
     def text(self, name: str, accepted: str) -> str | None:
@@ -151,24 +157,25 @@ class _Reader:
             return None
         return storable(value, NAME_LIMIT)
 
-    def one_of(self, name: str, known: tuple[str, ...]) -> str | None:
-        accepted = f"one of {', '.join(known)}"
-        value = self._value(name, accepted)
+    def disaster(self) -> Disaster | None:
+        accepted = f"one of {', '.join(DISASTERS)}"
+        value = self._value("disaster", accepted)
         if value is None:
             return None
-        if isinstance(value, str) and value in known:
-            return value
-        self._complain(name, f"unknown kind {value!r:.80}", accepted)
+        for known in DISASTERS:
+            if value == known:
+                return known  # and not the value, which may be an enum's member
+        self._complain("disaster", f"unknown kind {value!r:.80}", accepted)
         return None
 
     def duration(self, name: str, *, also: tuple[str, ...] = ()) -> timedelta | None:
-        value = self._value(name, _DURATION, also=also)
+        value = self._value(name, ACCEPTED, also=also)
         if value is None:
             return None
         try:
             return parse_duration(value)
         except (TypeError, ValueError) as error:
-            self._complain(name, str(error).partition(";")[0], _DURATION)
+            self._complain(name, str(error).partition(";")[0], ACCEPTED)
             return None
 
     def flag(self, name: str) -> bool:

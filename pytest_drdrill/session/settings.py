@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_drdrill.evidence.types import Kind
     from pytest_drdrill.objectives import RecoveryMetrics
+
+_Name = TypeVar("_Name", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Settings:
 
     tiers: dict[str, RecoveryMetrics]
     only_tiers: tuple[str, ...]
-    only_kinds: tuple[str, ...]
+    only_kinds: tuple[Kind, ...]
     only_services: tuple[str, ...]
     live: bool
     reports: tuple[Path, ...]
@@ -56,55 +61,66 @@ def read_settings(config: pytest.Config) -> Settings:
         tiers = read_tiers(config.getini("dr_tiers"))
     except ValueError as error:
         raise pytest.UsageError(f"dr_tiers: {error}") from None
-    only_tiers = _names(option.dr_tier or config.getini("dr_tier"))
-    _known("--dr-tier", "tier", only_tiers, tuple(tiers))
-    only_kinds = _names(option.dr_kind or config.getini("dr_kind"))
-    _known("--dr-kind", "kind", only_kinds, KINDS)
-    services = option.dr_service or config.getini("dr_service")
+    service_source, services = _given(config, "dr_service")
     if any(not name.strip() for name in services):
-        raise pytest.UsageError("--dr-service: an empty name; write the name of a service")
+        raise pytest.UsageError(f"{service_source}: an empty name; write the name of a service")
     return Settings(
         tiers=tiers,
-        only_tiers=only_tiers,
-        only_kinds=only_kinds,
+        only_tiers=_known(*_given(config, "dr_tier"), "tier", tiers),
+        only_kinds=_known(*_given(config, "dr_kind"), "kind", KINDS),
         only_services=tuple(dict.fromkeys(services)),
         live=option.dr_live,
         reports=_reports(config),
-        repeat=_repeat(option.dr_repeat or config.getini("dr_repeat")),
-        fail_unverified=option.dr_fail_unverified or config.getini("dr_fail_unverified"),
-        junit=config.getini("dr_junit"),
+        repeat=_repeat(*_given(config, "dr_repeat")),
+        fail_unverified=option.dr_fail_unverified or _flag(config, "dr_fail_unverified"),
+        junit=_flag(config, "dr_junit"),
     )
 
 
-def _names(values: list[str]) -> tuple[str, ...]:
-    names: dict[str, None] = {}
+def _given(config: pytest.Config, name: str) -> tuple[str, Any]:
+    """A setting and where it comes from: the option, else the ini key."""
+    value = getattr(config.option, name)
+    if value is not None:
+        return f"--{name.replace('_', '-')}", value
+    return name, config.getini(name)
+
+
+def _flag(config: pytest.Config, name: str) -> bool:
+    try:
+        return bool(config.getini(name))
+    except (ValueError, pytest.UsageError) as error:  # which does not say whose value it is
+        raise pytest.UsageError(f"{name}: {error}; write true or false") from None
+
+
+def _known(source: str, values: list[str], what: str, known: Iterable[_Name]) -> tuple[_Name, ...]:
+    names = {str(name): name for name in known}
+    found: dict[_Name, None] = {}
     for value in values:
         # A comma too many is no name; nothing but an empty text is one, and an unknown one.
-        parts = [part.strip() for part in value.split(",") if part.strip()]
-        names.update(dict.fromkeys(parts or [""]))
-    return tuple(names)
+        for part in [part.strip() for part in value.split(",") if part.strip()] or [""]:
+            if part not in names:
+                raise pytest.UsageError(
+                    f"{source}: unknown {what} {part!r}; known {what}s: {', '.join(names)}"
+                )
+            found[names[part]] = None
+    return tuple(found)
 
 
-def _known(option: str, what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
-    for name in names:
-        if name not in known:
-            raise pytest.UsageError(
-                f"{option}: unknown {what} {name!r}; known {what}s: {', '.join(known)}"
-            )
-
-
-def _repeat(text: str) -> int:
+def _repeat(source: str, text: str) -> int:
     if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1 or len(text) > 9:  # noqa: PLR2004
-        raise pytest.UsageError(f"--dr-repeat: {text!r:.80} is no whole number from 1 on")
+        raise pytest.UsageError(f"{source}: {text!r:.80} is no whole number from 1 on")
     return int(text)
 
 
 def _reports(config: pytest.Config) -> tuple[Path, ...]:
-    if given := config.option.dr_report:
-        base = Path(config.invocation_params.dir)
-    else:
-        given, base = (
-            config.getini("dr_report"),
-            config.inipath.parent if config.inipath else Path(),
-        )
-    return tuple(dict.fromkeys(base / Path(path).expanduser() for path in given))
+    source, given = _given(config, "dr_report")
+    base = Path(config.invocation_params.dir)
+    if source == "dr_report":
+        base = config.inipath.parent if config.inipath else Path()
+    if any(not path.strip() for path in given):
+        raise pytest.UsageError(f"{source}: an empty path; write the path of a .json or .md file")
+    try:
+        return tuple(dict.fromkeys(base / Path(path).expanduser() for path in given))
+    except RuntimeError as error:  # "~nobody-of-that-name/drill.json"
+        text = str(error).rstrip(".")
+        raise pytest.UsageError(f"{source}: {text[:1].lower()}{text[1:]}: {given}") from None

@@ -52,7 +52,8 @@ def begin(config: pytest.Config) -> None:
             try:
                 check_target(path)
             except ReportError as error:
-                raise pytest.UsageError(f"--dr-report: {error}") from None
+                source = "dr_report" if config.option.dr_report is None else "--dr-report"
+                raise pytest.UsageError(f"{source}: {error}") from None
     collector_of(config)
 
 

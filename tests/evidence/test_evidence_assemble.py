@@ -101,10 +101,38 @@ def counts_of(row):
     return {name: row[name] for name in ("drills", *VERDICTS)}
 
 
-def judged(answers):
+def judged(found):
+    """Missed once is missed; met is only what every drill that promised it showed."""
+    answers = [
+        each["met"]
+        for each in found
+        if each["met"] is not None or (each["target_s"] and each["not_applicable"] is None)
+    ]
     if any(answer is False for answer in answers):
         return False
-    return True if any(answers) else None
+    return True if answers and all(answers) else None
+
+
+def spread(found, endless):
+    actual = [each["actual_s"] for each in found if each["actual_s"] is not None]
+    ranked = sorted([*actual, *[float("inf")] * endless])
+    median = statistics.median(ranked) if ranked else None
+    return {
+        "median_s": None if median == float("inf") else median,
+        "p95_s": None,
+        "worst_s": max(actual) if actual else None,
+        "measured": len(actual),
+        "unbounded": endless,
+    }
+
+
+def never_recovered(found):
+    return sum(
+        d["rto"]["actual_s"] is None
+        # One of 7 seconds has an objective of its own, as a failback.
+        and any(out["actual_s"] is None and out["target_s"] == 5 for out in d["rto"]["outages"])
+        for d in found
+    )
 
 
 @given(drills())
@@ -121,13 +149,8 @@ def test_tier_rows_are_a_recount_of_the_drills(found):
             actual = [d[name]["actual_s"] for d in mine if d[name]["actual_s"] is not None]
             assert row[name]["measured"] == len(actual)
             assert row[name]["worst_s"] == (max(actual) if actual else None)
-            assert row[name]["met"] is judged([d[name]["met"] for d in mine])
-        assert row["rto"]["unbounded"] == sum(
-            d["rto"]["actual_s"] is None
-            # One of 7 seconds has an objective of its own, as a failback.
-            and any(out["actual_s"] is None and out["target_s"] == 5 for out in d["rto"]["outages"])
-            for d in mine
-        )
+            assert row[name]["met"] is judged([d[name] for d in mine])
+        assert row["rto"]["unbounded"] == never_recovered(mine)
         assert row["rpo"]["unbounded"] == sum(d["rpo"]["unbounded"] for d in mine)
 
 
@@ -146,11 +169,10 @@ def test_coverage_and_repeats_are_recounts_too(found):
         runs = [d for d in found if d["repeat"] and d["repeat"]["base"] == row["base"]]
         assert row["runs"] == len(runs)
         assert row["verdict"] == min((d["verdict"] for d in runs), key=VERDICTS.index)
-        for name in ("rto", "rpo"):
-            actual = [d[name]["actual_s"] for d in runs if d[name]["actual_s"] is not None]
-            assert row[f"{name}_worst_s"] == (max(actual) if actual else None)
-            assert row[f"{name}_median_s"] == (statistics.median(actual) if actual else None)
-            assert row[f"{name}_p95_s"] is None
+        assert row["rto"] == spread([d["rto"] for d in runs], never_recovered(runs))
+        assert row["rpo"] == spread(
+            [d["rpo"] for d in runs], sum(d["rpo"]["unbounded"] for d in runs)
+        )
     assert whole["drills"] == found
     assert whole["run"] == {"id": "x"}
     assert whole["schema"] == SCHEMA == "drdrill/1"
@@ -223,7 +245,53 @@ def test_nothing_measured_is_not_met():
         "measured": 0,
         "unbounded": 0,
         "met": None,
+        "missed_s": None,
+        "missed_target_s": None,
     }
+
+
+def test_what_one_drill_did_not_show_is_not_met():
+    shown = record("a", tier="gold", rto_s=9.0, rto__target_s=300.0, rto__met=True)
+    (row,) = rows(shown, record("b", "failed", tier="gold", rto__target_s=300.0))
+    assert (row["rto"]["worst_s"], row["rto"]["met"]) == (9.0, None)
+    waived = record("c", tier="gold", rto__target_s=300.0, rto__not_applicable="stateless")
+    assert rows(shown, waived)[0]["rto"]["met"] is True
+
+
+def test_own_objective_that_was_missed_is_told_beside_the_worst():
+    fine = record("a", tier="gold", rto_s=60.0, rto__target_s=300.0, rto__met=True)
+    own = record("b", "failed", tier="gold", rto_s=12.0, rto__target_s=10.0, rto__met=False)
+    (row,) = rows(fine, own)
+    assert row["rto"]["worst_s"] == 60.0
+    assert row["rto"]["met"] is False
+    assert (row["rto"]["missed_s"], row["rto"]["missed_target_s"]) == (12.0, 10.0)
+    tiers_own = record("c", "failed", tier="gold", rto_s=301.0, rto__target_s=300.0, rto__met=False)
+    assert rows(tiers_own)[0]["rto"]["missed_s"] is None
+
+
+def test_runs_without_an_end_count_as_the_longest():
+    ended = [record(f"t[{n}]", rto_s=float(n), repeat=("t", n)) for n in range(1, 21)]
+    never = [
+        record(
+            f"t[{n}]",
+            "failed",
+            repeat=("t", n),
+            rto__target_s=5.0,
+            rto__outages=[{"actual_s": None, "target_s": 5.0}],
+        )
+        for n in range(21, 40)
+    ]
+    whole = assemble({}, ended + never, TIERS)
+    assert whole["repeats"][0]["rto"] == {
+        "median_s": 20.0,
+        "p95_s": None,
+        "worst_s": 20.0,
+        "measured": 20,
+        "unbounded": 19,
+    }
+    assert whole["tiers"][0]["rto"]["p95_s"] is None
+    most = assemble({}, ended[:1] + never, TIERS)["repeats"][0]["rto"]
+    assert (most["median_s"], most["worst_s"], most["unbounded"]) == (None, 1.0, 19)
 
 
 # -- the percentile ----------------------------------------------------------------------------
@@ -256,7 +324,7 @@ def test_rank_is_never_off_by_a_rounding_error():
 def test_percentile_stands_in_the_rows_from_twenty_runs_on():
     runs = [record(f"t[{n}]", rto_s=float(n), repeat=("t", n)) for n in range(20)]
     whole = assemble({}, runs, TIERS)
-    assert whole["tiers"][0]["rto"]["p95_s"] == whole["repeats"][0]["rto_p95_s"] == 18.0
+    assert whole["tiers"][0]["rto"]["p95_s"] == whole["repeats"][0]["rto"]["p95_s"] == 18.0
     assert whole["tiers"][0]["drills"] == 1
     assert whole["tiers"][0]["rto"]["measured"] == 20
     assert assemble({}, runs[1:], TIERS)["tiers"][0]["rto"]["p95_s"] is None

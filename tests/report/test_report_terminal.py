@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import sample_records as samples
 
+from pytest_drdrill.report import outline
 from pytest_drdrill.report.terminal import section_lines
 
 
@@ -108,9 +109,59 @@ def test_a_time_just_over_its_target_does_not_look_as_if_it_met_it() -> None:
 
 
 def test_an_own_target_that_was_missed_is_not_blamed_on_the_tiers() -> None:
-    row = samples.row(900.0, 300.0, met=False)
-    text = text_of(samples.record(tiers=[samples.tier(failed=1, rto=row)]))
-    assert "5m / 15m, own target MISSED" in text
+    def shown(target_s, worst_s, **changes):
+        row = samples.row(target_s, worst_s, met=False, **changes)
+        return text_of(samples.record(tiers=[samples.tier(failed=1, rto=row)]))
+
+    own = {"missed_s": 12.0, "missed_target_s": 10.0}
+    assert "1m / 15m, 12s / own 10s MISSED" in shown(900.0, 60.0, **own)
+    assert "12s / 15m, own 10s MISSED" in shown(900.0, 12.0, **own)
+    assert "12s / own 10s MISSED" in shown(None, 12.0, **own)
+    # An outage, as of a failback, may have an objective of its own.
+    assert "5m / 15m, an own objective MISSED" in shown(900.0, 300.0)
+
+
+def test_known_breach_is_no_failure_of_its_row() -> None:
+    row = samples.tier(known_broken=1, rto=samples.row(900.0, 1000.0, met=False))
+    (line,) = outline.tiers(samples.record(tiers=[row]))
+    assert line.verdict == "known_broken"
+
+
+def test_lost_writes_are_told_of_a_drill_that_passed_too() -> None:
+    lost = samples.rpo(2.0, basis="ledger", acknowledged=20, lost=7, holes=7, lost_keys=["a"])
+    text = text_of(samples.record([samples.drill("a", rpo=lost)]))
+    assert "lost: 7 of 20 acknowledged writes; later writes survived 7 of them: corruption" in text
+
+
+def test_keys_left_out_are_counted_from_all_that_were_lost() -> None:
+    lost = samples.rpo(400.0, basis="ledger", acknowledged=9000, lost=5000)
+    lost["lost_keys"] = [str(number) for number in range(100)]
+    text = text_of(samples.record([samples.drill("a", verdict="failed", error="x", rpo=lost)]))
+    assert "lost  0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … 4,990 more" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (12345678, "12,345,678"),
+        (0.25, "0.25"),
+        (999999.7, "999,999.7"),
+        (3.0, "3"),
+        (1e18, "1e+18"),
+    ],
+)
+def test_figures_are_not_rounded_away(value, shown) -> None:
+    metric = {"name": "rows", "value": value, "unit": ""}
+    text = text_of(samples.record([samples.drill("a", metrics=[metric])]), verbose=1)
+    assert f"metric  rows {shown}\n" in text + "\n"
+
+
+def test_budget_is_shown_on_its_side_of_the_rto() -> None:
+    row = samples.tier(
+        rto=samples.row(259.1, 1.0), downtime_budget_s=259.2, rto_exceeds_budget=False
+    )
+    text = text_of(samples.record(tiers=[row]))
+    assert "budget 4m19.2s in 30 days: one outage at the RTO of 4m19.1s stays within it" in text
 
 
 def test_writes_lost_in_no_time_miss_a_target_of_zero() -> None:
@@ -158,7 +209,7 @@ def test_repeats_show_the_median_and_a_p95_only_from_20_runs_on() -> None:
     assert " ".join(row.split()) == (
         "3 FAILED RTO 16m40s from 20 runs on 18m20s tests/dr/test_orders.py::test_restore"
     )
-    record["repeats"][0]["rto_p95_s"] = 1090.0
+    record["repeats"][0]["rto"]["p95_s"] = 1090.0
     assert "from 20 runs on" not in text_of(record)
     assert "18m10s" in text_of(record)
 
@@ -174,6 +225,7 @@ def test_of_repeated_runs_the_worst_is_shown_and_the_others_are_named() -> None:
 def test_a_repeated_drill_that_never_recovered_has_no_worst_time() -> None:
     record = samples.repeats()
     record["drills"][1]["rto"] = samples.never_recovered()["drills"][0]["rto"]
+    record["repeats"][0]["rto"] |= {"measured": 2, "unbounded": 1}
     row = next(line for line, _ in section_lines(record) if "from 20 runs on" in line)
     assert "not recovered" in row
     assert "test_restore[2-3]" in text_of(record)  # the worst of them, whatever the others took

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-DURATIONS = '"15m", "1h30m", "500ms", "PT15M" or a timedelta'
+from pytest_drdrill.durations import ACCEPTED as DURATIONS
+
 TIERS = "one of critical, important, standard"
 BAD = {
     'rto("15 parsecs")': ("rto('15 parsecs')", "'15 parsecs' is no duration", DURATIONS),
@@ -11,7 +12,7 @@ BAD = {
     'rto("1m", "2m")': ("rto('1m', '2m')", "takes one argument, 2 were given", DURATIONS),
     'rto(max="1m")': ("rto(max='1m')", "unknown argument 'max'", DURATIONS),
     "rto(None)": ("rto(None)", "None says nothing", DURATIONS),
-    'rto("1m", hold="soon")': ("rto('1m', hold='soon')", "hold: 'soon' is no", DURATIONS),
+    'rto("1m", hold="soon")': ("rto('1m', hold='soon')", "hold: 'soon' is no", f"hold={DURATIONS}"),
     'rpo("-5m")': ("rpo('-5m')", "'-5m' is no duration", DURATIONS),
     'dr_tier("gold")': ("dr_tier('gold')", "unknown tier 'gold'", TIERS),
     "dr_tier()": ("dr_tier()", "takes one argument, none was given", TIERS),
@@ -35,10 +36,11 @@ def test_malformed_markers_are_one_clear_error_each(drills, mode):
     outcome = drills(source, mode=mode)
     outcome.result.assert_outcomes(errors=len(BAD))
     for number, (shown, problem, accepted) in enumerate(BAD.values()):
-        line = f"test_it.py::test_{number}: @pytest.mark.{shown}: {problem}"
+        line = f"@pytest.mark.{shown}: {problem}"
         found = [text for text in outcome.result.outlines if text.startswith(line)]
         assert len(found) == 1, line
-        assert found[0].endswith(f"; write {accepted}") or accepted in found[0]
+        assert found[0].endswith(f" (in test_it.py::test_{number})")
+        assert f"; write {accepted}" in found[0]
         drill = outcome.drills[f"test_{number}"]
         assert drill["verdict"] == "failed"
         assert problem in drill["error"]

@@ -171,7 +171,7 @@ def test_suite_whose_warnings_are_errors_needs_no_setting_of_pytest_asyncios(dri
     assert "asyncio_default_fixture_loop_scope" in alone.result.stderr.str()
     outcome = drills(source, "-W", "error", report=False, subprocess=True)
     outcome.result.assert_outcomes(passed=1)
-    assert "asyncio_default_fixture_loop_scope\" is unset" not in outcome.result.stderr.str()
+    assert 'asyncio_default_fixture_loop_scope" is unset' not in outcome.result.stderr.str()
 
 
 @pytest.mark.parametrize("asyncio_mode", ["strict", "auto"])

@@ -25,9 +25,9 @@ class TestUnit(unittest.TestCase):
     assert set(rows) == {"test_once_slow", "test_fine[a]", "test_fine[b]"}
     slow = rows["test_once_slow"]
     assert (slow["runs"], slow["verdict"]) == (4, "failed")
-    assert slow["rto_worst_s"] > 3600
-    assert slow["rto_median_s"] < 600
-    assert slow["rto_p95_s"] is None  # four runs say nothing of a 95th percentile
+    assert slow["rto"]["worst_s"] > 3600
+    assert slow["rto"]["median_s"] < 600
+    assert slow["rto"]["p95_s"] is None  # four runs say nothing of a 95th percentile
     assert rows["test_fine[a]"]["verdict"] == "passed"
     assert outcome.drills["test_fine[a-run2]"]["repeat"] == {
         "base": "test_it.py::test_fine[a]",
@@ -41,8 +41,8 @@ class TestUnit(unittest.TestCase):
 def test_percentile_from_twenty_runs_on(drills):
     source = '@pytest.mark.rto("10m")\ndef test_it(rto_timer):\n    with rto_timer.outage(): pass\n'
     row = drills(source, "--dr-repeat=20").record["repeats"][0]
-    assert row["rto_median_s"] <= row["rto_p95_s"] <= row["rto_worst_s"]
-    assert drills(source, "-o", "dr_repeat=19").record["repeats"][0]["rto_p95_s"] is None
+    assert row["rto"]["median_s"] <= row["rto"]["p95_s"] <= row["rto"]["worst_s"]
+    assert drills(source, "-o", "dr_repeat=19").record["repeats"][0]["rto"]["p95_s"] is None
 
 
 GIVEN = """

@@ -77,7 +77,10 @@ def test_selection_is_told_with_workers_too(drills, mode):
         ("--dr-service=", "an empty name"),
         ("--dr-repeat=0", "'0' is no whole number from 1 on"),
         ("--dr-repeat=many", "'many' is no whole number from 1 on"),
+        ("--dr-repeat=", "'' is no whole number from 1 on"),
         ("--dr-report=x.pdf", "known are .json, .md"),
+        ("--dr-report=", "an empty path"),
+        ("--dr-report=~nobody-of-that-name/x.json", "could not determine home directory"),
     ],
 )
 def test_bad_option_is_one_usage_error(drills, mode, option, message):
@@ -88,6 +91,24 @@ def test_bad_option_is_one_usage_error(drills, mode, option, message):
     assert errors[0].startswith(f"ERROR: {option.partition('=')[0]}: ")
     assert message in errors[0]
     assert "Traceback" not in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("dr_tier=gold", "unknown tier 'gold'; known tiers: critical, important, standard"),
+        ("dr_kind=chaos", "unknown kind 'chaos'; known kinds: backup_restore, failover,"),
+        ("dr_repeat=two", "'two' is no whole number from 1 on"),
+        ("dr_report=x.pdf", "known are .json, .md"),
+        ("dr_fail_unverified=maybe", "invalid truth value 'maybe'; write true or false"),
+    ],
+)
+def test_bad_ini_key_is_one_usage_error_that_names_it(drills, line, message):
+    outcome = drills(MIXED, "-o", line, report=False)
+    assert outcome.ret == pytest.ExitCode.USAGE_ERROR
+    (error,) = outcome.result.stderr.str().strip().splitlines()
+    assert error.startswith(f"ERROR: {line.partition('=')[0]}: ")
+    assert message in error
 
 
 def test_no_drill_selected_exits_as_no_tests_do(drills, mode):

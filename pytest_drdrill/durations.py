@@ -25,6 +25,8 @@ _ISO = re.compile(
     rf"P(?:({_NUMBER})W)?(?:({_NUMBER})D)?(?:T(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?)?"
 )
 _SHOWN = 80
+LONGEST = timedelta(days=1_000_000)
+"""The longest duration that is taken: no promise reaches so far, and sums of it are still times."""
 
 
 def parse_duration(value: str | timedelta) -> timedelta:
@@ -38,16 +40,14 @@ def parse_duration(value: str | timedelta) -> timedelta:
         value: the text, or a timedelta, which is checked and returned as it is.
 
     Returns:
-        A duration of zero or more, to the microsecond.
+        A duration of zero or more, to the microsecond, and of a million days at most.
 
     Raises:
         TypeError: for a bare number, which has no unit, or any other type.
         ValueError: for text that is no duration, a negative one, or one out of range.
     """
     if isinstance(value, timedelta):
-        if value < timedelta(0):
-            raise ValueError(f"a duration can't be negative: {value!r}")
-        return value
+        return _checked(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise TypeError(f"{value!r} has no unit; write {ACCEPTED}")
     if not isinstance(value, str):
@@ -74,16 +74,23 @@ def parse_duration(value: str | timedelta) -> timedelta:
     microseconds = round(exact)
     if exact and not microseconds:
         raise ValueError(f"{_shown(value)} is below the resolution of one microsecond")
-    try:
-        return timedelta(microseconds=microseconds)
-    except OverflowError:
-        raise ValueError(f"{_shown(value)} is out of range") from None
+    if microseconds > LONGEST // timedelta(microseconds=1):
+        raise ValueError(f"{_shown(value)} is out of range")
+    return timedelta(microseconds=microseconds)
+
+
+def _checked(value: timedelta) -> timedelta:
+    if value < timedelta(0):
+        raise ValueError(f"a duration can't be negative: {value!r}")
+    if value > LONGEST:
+        raise ValueError(f"{_shown(value)} is out of range")
+    return value
 
 
 def format_duration(value: timedelta) -> str:
     """Write a duration exactly and compactly: ``1h30m``, ``2m3.5s``, ``340ms``, ``0s``.
 
-    For every duration of zero or more, ``parse_duration(format_duration(value)) == value``.
+    For every duration that is taken, ``parse_duration(format_duration(value)) == value``.
     A negative one is led by ``-``.
     """
     rest = value // timedelta(microseconds=1)

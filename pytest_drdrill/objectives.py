@@ -37,6 +37,13 @@ def _percentage(value: str | float | None) -> float | None:
     return number
 
 
+def _measured(value: str | timedelta) -> timedelta:
+    """A measured time: unlike a promise it may have no bound, which is ``timedelta.max``."""
+    if isinstance(value, timedelta) and value == timedelta.max:
+        return value
+    return parse_duration(value)
+
+
 @dataclass(frozen=True, slots=True)
 class RecoveryMetrics:
     """The recovery promise of a service or a tier.
@@ -110,11 +117,14 @@ class RecoveryMetrics:
 
     def is_rto_met(self, actual: str | timedelta) -> bool:
         """Whether a measured recovery time keeps the promise: actual <= rto."""
-        return parse_duration(actual) <= self.rto
+        return _measured(actual) <= self.rto
 
     def is_rpo_met(self, loss: str | timedelta) -> bool:
-        """Whether a measured span of lost work keeps the promise: loss <= rpo."""
-        return parse_duration(loss) <= self.rpo
+        """Whether a measured span of lost work keeps the promise: loss <= rpo.
+
+        ``timedelta.max``, the ``data_loss`` of a timer whose loss has no bound, never does.
+        """
+        return _measured(loss) <= self.rpo
 
     @property
     def expected_availability(self) -> float | None:

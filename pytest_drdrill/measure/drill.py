@@ -113,6 +113,7 @@ class Drill:
             TypeError: an asynchronous check; await it and pass its outcome.
         """
         __tracebackhide__ = True
+        what = storable(what, NAME_LIMIT)
         if self.timeline.disasters:
             raise DrillUsageError(
                 f"require({what!r:.200}) after the disaster: a drill that has begun can't be "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.durations import LONGEST
 from pytest_drdrill.measure.ledger import LedgerLoss, WriteLedger
 from pytest_drdrill.measure.rto import required_reason
 
@@ -72,11 +73,12 @@ class RPOTimer:
 
         Raises:
             TypeError: ``at`` is no number of seconds.
-            ValueError: ``at`` is not finite.
+            ValueError: ``at`` is no moment of that clock: not finite, or a million days away.
         """
         __tracebackhide__ = True
         self._loss = None
-        moment = self._timeline.clock.monotonic() if at is None else _moment(at)
+        now = self._timeline.clock.monotonic()
+        moment = now if at is None else _moment(at, now)
         self.ledger.acknowledged(key, moment)
 
     def indeterminate(self, key: Hashable) -> None:
@@ -231,11 +233,11 @@ def _disaster_of(found: LedgerLoss, disasters: list[Moment]) -> float:
     return disasters[-1].at
 
 
-def _moment(at: object) -> float:
+def _moment(at: object, now: float) -> float:
     __tracebackhide__ = True
     if isinstance(at, bool) or not isinstance(at, int | float):
         raise TypeError(f"acknowledged(at=...) takes monotonic seconds, not {at!r:.80}")
-    if not math.isfinite(at):
+    if not math.isfinite(at) or abs(at - now) > LONGEST.total_seconds():
         raise ValueError(f"acknowledged(at={at!r}) is no moment of the drill's monotonic clock")
     return at
 

@@ -6,11 +6,11 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from pytest_drdrill.durations import format_duration, format_seconds, parse_duration
+from pytest_drdrill.durations import LONGEST, format_duration, format_seconds, parse_duration
 from pytest_drdrill.measure.outage import Outage
 from pytest_drdrill.measure.verdicts import DrillUsageError, NotRecovered, RTOExceeded
 from pytest_drdrill.measure.watch import Watch, run_check, run_check_async
-from pytest_drdrill.text import NAME_LIMIT, storable
+from pytest_drdrill.text import NAME_LIMIT, one_line, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -196,10 +196,18 @@ class RTOTimer:
             clock.block(pause)
 
     def assume(self, what: str, duration: str | timedelta) -> None:
-        """Add time that people would need (to notice, to decide): counted, and shown as assumed."""
+        """Add time that people would need (to notice, to decide): counted, and shown as assumed.
+
+        Raises:
+            TypeError: a duration without a unit.
+            ValueError: no duration, or all that is assumed comes to more than a million days.
+        """
         span = parse_duration(duration)
-        self._assumed.append((storable(what, NAME_LIMIT), span))
-        self._timeline.record("assumed", f"{what}: {format_duration(span)}")
+        if sum((before for _, before in self._assumed), span) > LONGEST:
+            raise ValueError("assume(): all that is assumed comes to more than a million days")
+        label = storable(what, NAME_LIMIT)
+        self._assumed.append((label, span))
+        self._timeline.record("assumed", f"{label}: {format_duration(span)}")
 
     def not_applicable(self, reason: str) -> None:
         """This drill measures no recovery time, and says why; the reason is in every report."""
@@ -345,21 +353,21 @@ class RTOTimer:
         # What an earlier watch saw does not stand: the service is down.
         outage.recovered_at = outage.resolution = outage.held = None
         elapsed = timedelta(seconds=now - outage.disaster.at)
-        last = f"; the last check raised {type(error).__name__}: {storable(error)}" if error else ""
+        last = ""
+        if error is not None:
+            last = one_line(f"; the last check raised {type(error).__name__}: {storable(error)}")
         target = self._target(outage)
-        self._timeline.record(
-            "gave up waiting", storable(f"after {format_duration(elapsed)}{last}")
-        )
+        self._timeline.record("gave up waiting", f"after {format_duration(elapsed)}{last}")
         spent = sum((span for _, span in self._assumed), timedelta())
         if target is not None and elapsed + spent >= target:
             return RTOExceeded(
                 f"not recovered {format_seconds(elapsed.total_seconds())} after the disaster, "
-                f"past the RTO of {format_duration(target)}{storable(last)}",
+                f"past the RTO of {format_duration(target)}{last}",
                 target=target,
             )
         return NotRecovered(
             f"not recovered {format_seconds(elapsed.total_seconds())} after the disaster, "
-            f"when its timeout ended{storable(last)}",
+            f"when its timeout ended{last}",
             target=target,
         )
 

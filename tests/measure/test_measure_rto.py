@@ -199,3 +199,14 @@ def test_restart_forgets_everything(promised, clock):
     assert drill.rto.reason_not_applicable is None
     assert not drill.rto.in_outage
     assert [type(breach) for breach in drill.judge()] == [ObjectiveNotMeasured]
+
+
+def test_what_is_assumed_stays_a_time(drill):
+    drill.rto.assume("decision", "999999d")
+    with pytest.raises(ValueError, match="more than a million days"):
+        drill.rto.assume("travel", "2d")
+    with pytest.raises(ValueError, match="out of range"):
+        drill.rto.assume("forever", timedelta.max)
+    with drill.rto.outage():
+        pass
+    assert drill.judge() == []

@@ -483,3 +483,39 @@ async def test_check_that_hangs_does_not_use_up_all_patience(drill):
     assert len(looks) == 2
     assert outage.down_seen
     assert outage.recovered_at is not None
+
+
+class Unspeakable:
+    def __str__(self):
+        raise OSError
+
+
+def test_label_that_can_not_be_told_breaks_nothing(drill):
+    drill.require(Unspeakable(), True)
+    drill.rto.assume(Unspeakable(), "1s")
+    assert drill.rto.assumed[0][0] == "<Unspeakable whose str() raised OSError>"
+
+
+def test_check_has_to_be_one(drill):
+    with drill.rto.outage():
+        with pytest.raises(TypeError, match=r"wait_until\(\) takes a check that it can call"):
+            drill.rto.wait_until(True)
+        with pytest.raises(TypeError, match=r"until\(\) takes a check that it can call"):
+            drill.rto.until("up")
+
+
+def test_what_a_check_raised_is_told_on_one_line(drill, clock):
+    def check():
+        clock.advance(100)
+        raise OSError("\x1b]0;title\x07\x1b[2K\rall passed")
+
+    with pytest.raises(NotRecovered) as failure, drill.rto.outage():
+        drill.rto.wait_until(check, timeout="1s")
+    assert str(failure.value).isprintable()
+
+
+def test_watch_that_was_never_awaited_says_so(drill):
+    with drill.rto.outage():
+        drill.rto.until(lambda: True).close()
+    (breach,) = drill.judge()
+    assert "write `await rto_timer.until(...)`" in str(breach)

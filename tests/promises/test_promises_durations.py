@@ -6,11 +6,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_drdrill.durations import ACCEPTED, format_duration, format_seconds, parse_duration
+from pytest_drdrill.durations import (
+    ACCEPTED,
+    LONGEST,
+    format_duration,
+    format_seconds,
+    parse_duration,
+)
 
 US = timedelta(microseconds=1)
 UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6}
-durations = st.timedeltas(min_value=timedelta(0), max_value=timedelta.max)
+durations = st.timedeltas(min_value=timedelta(0), max_value=LONGEST)
 
 
 @pytest.mark.parametrize(
@@ -145,20 +151,21 @@ def test_parts_add_up(parts, space):
 @given(durations)
 @example(timedelta(0))
 @example(US)
-@example(timedelta.max)
+@example(LONGEST)
 @example(timedelta(seconds=59, microseconds=999_999))
 def test_parse_undoes_format(span):
     assert parse_duration(format_duration(span)) == span
 
 
-@given(st.timedeltas(max_value=-US))
-@example(timedelta.min)
+@given(st.timedeltas(min_value=-2 * LONGEST, max_value=-US))
+@example(-LONGEST)
+@example(-LONGEST - US)
 def test_negative_is_led_by_a_sign_and_never_read_back(span):
     text = format_duration(span)
     assert text[0] == "-"
     with pytest.raises(ValueError):
         parse_duration(text)
-    if span > timedelta.min:
+    if -span <= LONGEST:
         assert parse_duration(text[1:]) == -span
 
 
@@ -228,3 +235,10 @@ def test_format_seconds_never_makes_a_met_target_look_broken(actual, target):
         assert shown(actual) <= limit
     else:
         assert shown(actual) >= limit
+
+
+def test_the_longest_duration_is_taken_and_no_longer_one():
+    assert parse_duration(LONGEST) == parse_duration("1000000d") == LONGEST
+    for longer in (LONGEST + US, "1000000d1us", timedelta.max, "999999999d"):
+        with pytest.raises(ValueError, match="out of range"):
+            parse_duration(longer)

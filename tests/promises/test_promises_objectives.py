@@ -70,6 +70,7 @@ def test_objective_is_met_up_to_and_with_the_limit():
     assert not metrics.is_rto_met(timedelta(minutes=15, microseconds=1))
     assert metrics.is_rpo_met("5m")
     assert not metrics.is_rpo_met(timedelta(minutes=5, microseconds=1))
+    assert not metrics.is_rpo_met(timedelta.max)  # what data_loss is without a bound
     with pytest.raises(TypeError, match="has no unit"):
         metrics.is_rto_met(3)
 

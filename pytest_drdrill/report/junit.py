@@ -27,6 +27,7 @@ def properties(drill: DrillRecord) -> list[tuple[str, str]]:
         ("dr_verdict", drill["verdict"]),
         ("dr_reason", _text(drill["reason"])),
         ("dr_rto_s", _seconds(rto["actual_s"])),
+        ("dr_rto_assumed_s", _seconds(sum(part["seconds"] for part in rto["assumed"]) or None)),
         ("dr_rto_target_s", _seconds(rto["target_s"])),
         ("dr_rto_met", _flag(rto["met"])),
         ("dr_rto_not_recovered", "true" if words.not_recovered(rto) else None),

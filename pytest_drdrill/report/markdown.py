@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from pytest_drdrill.evidence.types import DrillRecord, EvidenceRecord, Verdict
 
-# A job summary holds 1 MiB and is refused whole when longer: the bounds keep far below that.
+# A job summary holds 1 MiB and is refused whole when longer: beside the counts, each of the five
+# lists that may grow is cut where it has taken its share.
+_SHARE = 160_000
 _CASES_SHOWN = 50
 _DRILLS_SHOWN = 500
 _NAMES_SHOWN = 10
@@ -30,7 +32,8 @@ _SIGNS: dict[Verdict, str] = {
 }
 # Entities mean the same everywhere in a table cell; a backslash before a pipe or a backslash does
 # not. All texts stand behind words of our own, so marks that act at the start of a line are safe.
-_ENTITIES = re.compile(r"[&<>|`\\]")
+# A colon behind a scheme would make a bare address a link.
+_ENTITIES = re.compile(r"[&<>|`\\]|(?<=\w):(?=//)")
 _PUNCTUATION = re.compile(r"[*_~\[\]]")
 _NO_CODE_SPAN = re.compile(r"[`|\\]|^ | $|^$")
 
@@ -103,30 +106,32 @@ def _repeats(record: EvidenceRecord) -> list[str]:
         ]
         for line in lines[:_DRILLS_SHOWN]
     ]
-    more = _more(len(lines), _DRILLS_SHOWN)
+    rows, more = _kept(rows, len(lines))
     return ["### Repeated drills, the worst run decides", _table(head, rows), *more]
 
 
 def _failed(record: EvidenceRecord) -> list[str]:
     failed = outline.cases(record, "failed")
-    blocks = ["### Failed"] if failed else []
-    for case in failed[:_CASES_SHOWN]:
-        drill = case.drill
-        title = f"<code>{html.escape(case.name)}</code> ({html.escape(case.place)})"
-        blocks.append(f"<details open><summary>{title}</summary>")
-        facts = words.measures(drill) + words.remarks(drill)
-        if facts:
-            blocks.append("\n".join(f"- **{label}**: {_text(text)}" for label, text in facts))
-        error = outline.error_lines(drill, _ERROR_LINES)
-        if error:
-            blocks.append(_fenced(error))
-        events = outline.timeline(drill, _EVENTS_SHOWN)
-        if events:
-            head = ["At:", "Event", "Detail"]
-            rows = [[at, _text(event), _text(detail)] for at, event, detail in events]
-            blocks.append(_table(head, rows))
-        blocks.append("</details>")
-    return blocks + _more(len(failed), _CASES_SHOWN)
+    shown, more = _kept([[_failure(case)] for case in failed[:_CASES_SHOWN]], len(failed))
+    return [*(["### Failed"] if failed else []), *(text for (text,) in shown), *more]
+
+
+def _failure(case: outline.Case) -> str:
+    drill = case.drill
+    title = f"<code>{html.escape(case.name)}</code> ({html.escape(case.place)})"
+    blocks = [f"<details open><summary>{title}</summary>"]
+    facts = words.measures(drill) + words.remarks(drill)
+    if facts:
+        blocks.append("\n".join(f"- **{label}**: {_text(text)}" for label, text in facts))
+    error = outline.error_lines(drill, _ERROR_LINES)
+    if error:
+        blocks.append(_fenced(error))
+    events = outline.timeline(drill, _EVENTS_SHOWN)
+    if events:
+        head = ["At:", "Event", "Detail"]
+        rows = [[at, _text(event), _text(detail)] for at, event, detail in events]
+        blocks.append(_table(head, rows))
+    return "\n\n".join([*blocks, "</details>"])
 
 
 def _reasons(record: EvidenceRecord, verdict: Verdict, title: str) -> list[str]:
@@ -138,7 +143,7 @@ def _reasons(record: EvidenceRecord, verdict: Verdict, title: str) -> list[str]:
         f"({_text(case.place)}): {_text(case.reason)}"
         for case in found[:_CASES_SHOWN]
     ]
-    return [f"### {title}", "\n".join(lines), *_more(len(found), _CASES_SHOWN)]
+    return [f"### {title}", "\n".join(lines), *_more(len(found) - len(lines))]
 
 
 def _said(record: EvidenceRecord) -> list[str]:
@@ -150,8 +155,9 @@ def _said(record: EvidenceRecord) -> list[str]:
         names = ", ".join(_code(name) for name in entry.names[:_NAMES_SHOWN])
         left_out = len(entry.names) - _NAMES_SHOWN
         names += f", … {left_out:,} more" if left_out > 0 else ""
-        lines.append(f"- **{entry.topic}**: {_text(entry.text)} ({names})")
-    return ["### To know beside the figures", "\n".join(lines), *_more(len(said), _CASES_SHOWN)]
+        lines.append([f"- **{entry.topic}**: {_text(entry.text)} ({names})"])
+    shown, more = _kept(lines, len(said))
+    return ["### To know beside the figures", "\n".join(line for (line,) in shown), *more]
 
 
 def _availability(record: EvidenceRecord) -> list[str]:
@@ -167,10 +173,11 @@ def _drills(record: EvidenceRecord) -> list[str]:
     if not drills:
         return []
     head = ["Drill", "Verdict", "Service", "Tier", "Mode", "Disaster", "Kinds", "RTO", "RPO"]
+    rows, more = _kept([_drill_cells(drill) for drill in drills[:_DRILLS_SHOWN]], len(drills))
     return [
         f"<details><summary>{words.count(len(drills), 'drill')} in full</summary>",
-        _table(head, map(_drill_cells, drills[:_DRILLS_SHOWN])),
-        *_more(len(drills), _DRILLS_SHOWN),
+        _table(head, rows),
+        *more,
         "</details>",
     ]
 
@@ -207,10 +214,11 @@ def _coverage(record: EvidenceRecord) -> list[str]:
     if not rows:
         return []
     head = ["Service", "Disaster", "Mode", "Drills:", "Passed:", "Failed:", "Not verified:"]
+    rows, more = _kept(rows, len(record["coverage"]))
     return [
         "<details><summary>What was drilled of each service</summary>",
         _table([*head, "Known broken:"], rows),
-        *_more(len(record["coverage"]), _DRILLS_SHOWN),
+        *more,
         "</details>",
     ]
 
@@ -263,5 +271,17 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _more(total: int, shown: int) -> list[str]:
-    return [f"… {total - shown:,} more, all in the evidence."] if total > shown else []
+def _kept(rows: Sequence[list[str]], total: int) -> tuple[list[list[str]], list[str]]:
+    """The first rows that keep within a list's share of the page, and the words for the rest."""
+    kept: list[list[str]] = []
+    left = _SHARE
+    for row in rows:
+        left -= sum(len(cell.encode()) for cell in row)
+        if left < 0:
+            break
+        kept.append(row)
+    return kept, _more(total - len(kept))
+
+
+def _more(left_out: int) -> list[str]:
+    return [f"… {left_out:,} more, all in the evidence."] if left_out > 0 else []

@@ -6,10 +6,12 @@ import re
 from unicodedata import combining, east_asian_width
 
 # C0 and C1 controls, invisible marks, bidirectional controls, line and paragraph separators, lone
-# surrogates, byte-order marks, interlinear annotations, non-characters and tag characters.
+# surrogates, byte-order marks, interlinear annotations, non-characters, tag characters, fillers and
+# marks that show as nothing. Of variation selectors the one that makes an emoji coloured stays.
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
+    "\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb"
+    "\ufffe\uffff\U0001d173-\U0001d17a\U000e0000-\U000e01ef]"
 )
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _TAB = 4

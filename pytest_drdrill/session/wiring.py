@@ -81,7 +81,7 @@ class _TimedFullBackup(FullBackupStrategy):
         replace: bool = False,
         paths: Iterable[str | os.PathLike[str]] | None = None,
     ) -> RestoreResult:
-        self._drill.event("restore started", job.id)
+        self._drill.event("restore started", getattr(job, "id", ""))
         result = super().restore_backup(job, restore_path, replace=replace, paths=paths)
         self._drill.event("restore completed", f"{job.id}: verified and swapped in")
         return result
@@ -93,7 +93,10 @@ class _TimedFullBackup(FullBackupStrategy):
 
 
 def _size(job: BackupJob) -> str:
-    return f"{job.file_count:,} files, {job.size_bytes / 1e6:,.1f} MB"
+    files = f"{job.file_count:,} file{'s' if job.file_count != 1 else ''}"
+    if job.size_bytes < 1_000_000:  # noqa: PLR2004 - a megabyte
+        return f"{files}, {job.size_bytes:,} bytes"
+    return f"{files}, {job.size_bytes / 1e6:,.1f} MB"
 
 
 def _tell(drill: Drill, event: FailoverEvent) -> None:

@@ -36,6 +36,8 @@ NASTY = [
     "\\",
     " lead and trail ",
     "日本語 e\u0301 👩\u200d🚒",
+    "see https://example.org/x or ftp://example.org",
+    "a\u3164b\u115f\u2800\u034f\U000e0100\ufe00",
 ]
 TEXTS = st.lists(
     st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=()), max_size=20),
@@ -145,6 +147,14 @@ def test_thousands_of_drills_keep_within_a_job_summary() -> None:
     failed = [drills[0] | {"nodeid": f"test_{n}", "repeat": None} for n in range(400)]
     record = with_texts(rich(), text) | {"drills": failed + drills * 40}
     assert len(markdown.render(record).encode()) < 1_048_576
+    # A letter of three bytes, or one that is escaped as five, in everything that a drill may hold.
+    for filler in ("復旧手順を確認した。" * 30, "<" * 300):
+        drill = with_texts(rich()["drills"][0], filler)
+        drill |= {"notes": [filler] * 20, "timeline": drill["timeline"] * 30}
+        many = [drill | {"nodeid": f"test_{n}", "repeat": None} for n in range(200)]
+        text = markdown.render(record | {"drills": many})
+        assert len(text.encode()) < 1_048_576
+        assert "more, all in the evidence" in text
     assert len(terminal.section_lines(record)) < 2_000
 
 

@@ -83,6 +83,13 @@ def pytest_pycollect_makeitem(obj: object) -> Generator[None, Any, Any]:
     return found
 
 
+def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: object) -> None:
+    """Note files that can't be collected; asked for nothing but errors."""
+    from pytest_drdrill.session.uncollected import note_uncollected
+
+    note_uncollected(node.config, report)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Select drills, after every conftest.py has had its say on markers."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_drdrill.evidence.assemble import assemble, badness
+from pytest_drdrill.objectives import tier_objectives
 from pytest_drdrill.session.options import in_play
 from pytest_drdrill.session.promise import NOTHING_PROMISED, Promise
 from pytest_drdrill.session.run import attempt, base_record, rfc3339
-from pytest_drdrill.session.runner import REPORT_KEY
+from pytest_drdrill.session.runner import NEVER_RAN, PLAN_KEY, REPORT_KEY
 from pytest_drdrill.session.selection import selection_record
+from pytest_drdrill.session.uncollected import UNCOLLECTED
 from pytest_drdrill.text import storable
 
 if TYPE_CHECKING:
@@ -26,11 +28,15 @@ if TYPE_CHECKING:
         RunRecord,
         SelectionRecord,
     )
-    from pytest_drdrill.session.runner import Runner
+    from pytest_drdrill.session.runner import PlanRecord, Runner
     from pytest_drdrill.session.settings import Settings
 
 CRASHED = "???"
 """The phase that xdist gives to the report of a test whose worker died."""
+
+
+_ERROR = {"red": True, "bold": True}
+_PATH_SHOWN = 1_000
 
 
 class Collector:
@@ -50,8 +56,11 @@ class Collector:
         self._doubles: dict[str, list[DrillRecord]] = {}
         self._crashed: dict[str, str] = {}
         self._uncollected: dict[str, None] = {}
+        self._collected: list[str] = []
         self._runner: Runner | None = None
-        self._from_worker: dict[str, Any] | None = None
+        # From workers: what was to run, as one of them began, and what was left when one ended.
+        self._plan: PlanRecord | None = None
+        self._left: PlanRecord | None = None
         self._write_errors: dict[Path, str] = {}
 
     def follow(self, runner: Runner) -> None:
@@ -62,6 +71,8 @@ class Collector:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep a drill's newest evidence."""
+        if self._plan is None:
+            self._plan = getattr(report, PLAN_KEY, None)
         found = getattr(report, REPORT_KEY, None)
         nodeid = report.nodeid
         if found is None:
@@ -83,8 +94,13 @@ class Collector:
     def pytest_testnodedown(self, node: Any) -> None:
         """A worker has ended and tells what was selected; every worker says the same."""
         output = getattr(node, "workeroutput", None)
-        if self._from_worker is None and output is not None and REPORT_KEY in output:
-            self._from_worker = output[REPORT_KEY]
+        if self._left is None and output is not None and REPORT_KEY in output:
+            self._left = output[REPORT_KEY]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """A worker has collected; every worker the same."""
+        self._collected = ids
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -101,48 +117,39 @@ class Collector:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the DR section."""
-        from pytest_drdrill.report.terminal import section_lines  # at the end
+        from pytest_drdrill.report.safe import visible  # at the end
+        from pytest_drdrill.report.terminal import section_lines  # likewise
 
         if self.record is None:
             return
-        terminalreporter.section("disaster recovery", sep="=", bold=True)
-        verbose = self._config.get_verbosity()
-        for text, markup in section_lines(self.record, verbose=verbose):
-            terminalreporter.write_line(text, **markup)
+        lines = section_lines(self.record, verbose=self._config.get_verbosity())
         for path in self._settings.reports:
             if path in self._write_errors:
-                error = f"ERROR: {self._write_errors[path]}"
-                terminalreporter.write_line(error, red=True, bold=True)
+                lines.append((f"ERROR: {self._write_errors[path]}", _ERROR))
             else:
-                terminalreporter.write_line(f"evidence: {path}")
+                lines.append((f"evidence: {visible(str(path), _PATH_SHOWN)}", {}))
         if self._unverified() and self._must_verify():
             asked = "--dr-fail-unverified" if self._settings.fail_unverified else "--dr-live"
-            terminalreporter.write_line(
-                f"ERROR: {self._unverified()} not verified, which fails a run with {asked}",
-                red=True,
-                bold=True,
-            )
+            text = f"ERROR: {self._unverified()} not verified, which fails a run with {asked}"
+            lines.append((text, _ERROR))
+        if lines:
+            terminalreporter.section("disaster recovery", sep="=", bold=True)
+        for text, markup in lines:
+            terminalreporter.write_line(text, **markup)
 
     # -- what it comes to -----------------------------------------------------------------------
 
     def _all_drills(self) -> list[DrillRecord]:
         """Every selected drill once, in collection order, those that never ran included."""
-        order: dict[str, int] = {}
-        rest: list[tuple[str, DrillRecord]] = []
-        if self._runner is not None:
-            order, rest = self._runner.order(), self._runner.unfinished()
-        elif self._from_worker is not None:
-            order, rest = self._from_worker["order"], self._from_worker["unfinished"]
-        for nodeid, drill in rest:
-            self._drills.setdefault(nodeid, drill)
+        plans = [plan for plan in (self._own_plan(), self._left, self._plan) if plan is not None]
+        if not plans:
+            self._take_unplanned()
+        order = plans[0]["order"] if plans else {}
+        for plan in plans:
+            for nodeid, drill in plan["unfinished"]:
+                self._drills.setdefault(nodeid, drill)
         for nodeid, error in self._crashed.items():
             crashed = self._drills.get(nodeid)
-            if crashed is None and self._settings.selective:
-                # It died in its set-up and no worker is left to tell of it: a drill, or it would
-                # not have been selected.
-                unknown = Promise(NOTHING_PROMISED)
-                crashed = base_record(nodeid, unknown, repeat=None, verdict="failed")
-                self._drills[nodeid] = crashed
             if crashed is not None:
                 crashed["verdict"], crashed["error"], crashed["reason"] = "failed", error, None
         for nodeid, doubles in self._doubles.items():
@@ -152,6 +159,25 @@ class Collector:
         last = len(order)
         ranked = sorted(self._drills, key=lambda nodeid: order.get(nodeid, last))
         return [self._drills[nodeid] for nodeid in ranked]
+
+    def _own_plan(self) -> PlanRecord | None:
+        return None if self._runner is None else self._runner.plan()
+
+    def _take_unplanned(self) -> None:
+        """No worker lived long enough to tell its plan: what was to run is known by its id."""
+        if not self._settings.selective:
+            for nodeid in self._crashed:  # a drill or an ordinary test, nobody knows
+                self._uncollected[storable(nodeid)] = None
+            return
+        objectives = NOTHING_PROMISED
+        if len(self._settings.only_tiers) == 1:
+            objectives = tier_objectives(self._settings.only_tiers[0], self._settings.tiers)
+        # All that was selected are drills.
+        for nodeid in [*self._crashed, *self._collected]:
+            unknown = base_record(
+                nodeid, Promise(objectives), repeat=None, verdict="not_verified", reason=NEVER_RAN
+            )
+            self._drills.setdefault(nodeid, unknown)
 
     def _run_record(self) -> RunRecord:
         from pytest_drdrill.evidence.origin import ci, git, host  # at the end
@@ -165,7 +191,7 @@ class Collector:
             "seed": None,
             "repeat": self._settings.repeat,
             "selection": self._selection(),
-            "not_collected": list(self._uncollected),
+            "not_collected": list(self._config.stash.get(UNCOLLECTED, {}) | self._uncollected),
             "versions": _versions(self._config),
             "host": host(),
             # Three processes of git: only where a file will show them.
@@ -174,11 +200,9 @@ class Collector:
         }
 
     def _selection(self) -> SelectionRecord:
-        if self._runner is not None:
-            return self._runner.selection
-        if self._from_worker is not None:
-            found: SelectionRecord = self._from_worker["selection"]
-            return found
+        for plan in (self._own_plan(), self._left, self._plan):
+            if plan is not None:
+                return plan["selection"]
         return selection_record(self._settings, len(self._drills), 0)
 
     def _unverified(self) -> int:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import pytest
 
 from pytest_drdrill.session.given import judge_examples
-from pytest_drdrill.session.repeat import repeat_of
+from pytest_drdrill.session.repeat import count_tests, repeat_of
 from pytest_drdrill.session.run import DrillRun, attempt, base_record
+from pytest_drdrill.session.selection import is_repeated
 from pytest_drdrill.session.tracebacks import hide_our_frames
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from pytest_drdrill.evidence.types import DrillRecord, SelectionRecord
+    from pytest_drdrill.evidence.types import DrillRecord, RepeatRecord, SelectionRecord
     from pytest_drdrill.session.promise import Promise
     from pytest_drdrill.session.settings import Settings
 
@@ -22,6 +23,17 @@ RUN: pytest.StashKey[DrillRun] = pytest.StashKey()
 """Where an item keeps its present attempt."""
 REPORT_KEY = "drdrill"
 """Attribute of a test report, and key of a worker's output, that carries evidence."""
+PLAN_KEY = "drdrill_plan"
+"""Attribute of a worker's first report: what it would run, should no worker live to its end."""
+NEVER_RAN = "never ran: the session ended before it"
+
+
+class PlanRecord(TypedDict):
+    """What a worker knows of the session, in plain values."""
+
+    selection: SelectionRecord
+    order: dict[str, int]
+    unfinished: list[tuple[str, DrillRecord]]
 
 
 class Runner:
@@ -39,8 +51,10 @@ class Runner:
         self._index = {item: index for index, item in enumerate(promises)}
         self._ended: dict[pytest.Item, tuple[DrillRecord, ...]] = {}
         option = config.option
+        in_worker = hasattr(config, "workerinput")
+        self._owes_plan = in_worker
         # Before the end of a drill, only another process and pytest-html ask for its evidence.
-        self._early = hasattr(config, "workerinput") or bool(getattr(option, "htmlpath", None))
+        self._early = in_worker or bool(getattr(option, "htmlpath", None))
         self._junit = settings.junit and bool(getattr(option, "xmlpath", None))
         self.selection = selection
 
@@ -49,7 +63,7 @@ class Runner:
         left = set(session.items)
         self._promises = {item: promise for item, promise in self._promises.items() if item in left}
         self._index = {item: index for index, item in enumerate(self._promises)}
-        self.selection["selected"] = len(self._promises)
+        self.selection["selected"] = count_tests(self._promises)
 
     def unfinished(self) -> list[tuple[str, DrillRecord]]:
         """Id and evidence of each selected drill that did not end here, in collection order."""
@@ -66,10 +80,22 @@ class Runner:
         return base_record(
             item.nodeid,
             promise,
-            repeat=repeat_of(item, self._settings.repeat),
+            repeat=self._repeat_of(item, promise),
             verdict="not_verified",
-            reason="never ran: the session ended before it",
+            reason=NEVER_RAN,
         )
+
+    def _repeat_of(self, item: pytest.Item, promise: Promise) -> RepeatRecord | None:
+        of = self._settings.repeat
+        return repeat_of(item, of) if of > 1 and is_repeated(promise) else None
+
+    def plan(self) -> PlanRecord:
+        """What was selected, in which order, and what of it has not ended in this process."""
+        return {
+            "selection": self.selection,
+            "order": self.order(),
+            "unfinished": self.unfinished(),
+        }
 
     def order(self) -> dict[str, int]:
         """The place of each selected drill in the collection, by id."""
@@ -81,8 +107,7 @@ class Runner:
         promise = self._promises.get(item)
         if promise is None:
             return
-        repeat = repeat_of(item, self._settings.repeat)
-        item.stash[RUN] = DrillRun(item.nodeid, promise, repeat)
+        item.stash[RUN] = DrillRun(item.nodeid, promise, self._repeat_of(item, promise))
         if promise.problems:
             pytest.fail(promise.complaint(item.nodeid), pytrace=False)
         if promise.live and not self._settings.live:
@@ -117,6 +142,9 @@ class Runner:
         if call.excinfo is not None:
             hide_our_frames()
         report = yield
+        if self._owes_plan:
+            self._owes_plan = False
+            setattr(report, PLAN_KEY, self.plan())
         run = item.stash.get(RUN, None)
         if run is None:
             return report
@@ -147,8 +175,4 @@ class Runner:
         """A worker tells its controller what was selected."""
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
-            output[REPORT_KEY] = {
-                "selection": self.selection,
-                "order": self.order(),
-                "unfinished": self.unfinished(),
-            }
+            output[REPORT_KEY] = self.plan()

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.session.promise import read_promise
+from pytest_drdrill.session.repeat import count_tests, is_surplus
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import pytest
 
     from pytest_drdrill.evidence.types import SelectionRecord
@@ -29,10 +32,18 @@ def choose(
         if settings.selective and (promise is None or not wanted(promise, settings)):
             deselected.append(item)
             continue
+        if settings.repeat > 1 and is_surplus(item, repeats=is_repeated(promise)):
+            deselected.append(item)
+            continue
         kept.append(item)
         if promise is not None:
             promises[item] = promise
     return kept, deselected, promises
+
+
+def is_repeated(promise: Promise | None) -> bool:
+    """Whether ``--dr-repeat`` is for such a test: no live drill, and no ordinary test."""
+    return promise is not None and not promise.live
 
 
 def wanted(promise: Promise, settings: Settings) -> bool:
@@ -58,7 +69,7 @@ def wanted(promise: Promise, settings: Settings) -> bool:
 
 
 def selection_record(settings: Settings, selected: int, deselected: int) -> SelectionRecord:
-    """What was asked for and what came of it."""
+    """What was asked for and what came of it, in tests: the runs of a repeated one are one."""
     return {
         "tiers": list(settings.only_tiers),
         "kinds": list(settings.only_kinds),
@@ -66,3 +77,8 @@ def selection_record(settings: Settings, selected: int, deselected: int) -> Sele
         "selected": selected,
         "deselected": deselected,
     }
+
+
+def left_out(kept: Collection[pytest.Item], deselected: Collection[pytest.Item]) -> int:
+    """How many tests do not run at all."""
+    return count_tests([*kept, *deselected]) - count_tests(kept)

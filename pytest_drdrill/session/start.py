@@ -8,9 +8,9 @@ import pytest
 
 from pytest_drdrill.session.collector import Collector
 from pytest_drdrill.session.markers import is_drill
-from pytest_drdrill.session.repeat import Repeater
+from pytest_drdrill.session.repeat import Repeater, count_tests
 from pytest_drdrill.session.runner import RUN, Runner
-from pytest_drdrill.session.selection import choose, selection_record
+from pytest_drdrill.session.selection import choose, left_out, selection_record
 from pytest_drdrill.session.settings import read_settings
 
 if TYPE_CHECKING:
@@ -82,9 +82,8 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
         items[:] = kept
     if not runs_tests(config):
         return
-    runner = Runner(
-        config, settings, promises, selection_record(settings, len(promises), len(deselected))
-    )
+    chosen = selection_record(settings, count_tests(promises), left_out(kept, deselected))
+    runner = Runner(config, settings, promises, chosen)
     config.pluginmanager.register(runner, "drdrill-runner")
     if not hasattr(config, "workerinput"):
         collector_of(config).follow(runner)

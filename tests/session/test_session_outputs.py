@@ -210,6 +210,13 @@ def test_help_lists_every_option_and_key(drills):
         assert option in outcome.text
 
 
+def test_section_without_a_line_has_no_heading(drills):
+    args = ("-o", "dr_fail_unverified=true")
+    outcome = drills("def test_ordinary(): pass", *args, report=False)
+    outcome.result.assert_outcomes(passed=1)
+    assert "disaster recovery" not in outcome.text
+
+
 def test_section_is_absent_without_drills_and_quiet_when_asked(drills, mode):
     outcome = drills("def test_ordinary(): pass", mode=mode, report=False)
     assert "disaster recovery" not in outcome.text

@@ -55,6 +55,64 @@ def test_drill_whose_death_leaves_nobody_to_tell_of_it(drills):
     outcome = drills(source, "-n1", "--max-worker-restart=0", "--dr-tier=critical", mode="n2")
     assert outcome.verdicts == {"test_crash": "failed"}
     assert "crashed while running" in outcome.drills["test_crash"]["error"]
+    assert outcome.drills["test_crash"]["tier"] == "critical"
+    more = source + BYSTANDERS.replace(
+        "def test_bystander", "@pytest.mark.dr_tier('critical')\ndef test_bystander"
+    )
+    outcome = drills(more, "-n1", "--max-worker-restart=0", "--dr-tier=critical", mode="n2")
+    assert outcome.verdicts["test_crash"] == "failed"
+    assert [outcome.verdicts[f"test_bystander[{n}]"] for n in range(4)] == ["not_verified"] * 4
+    # Without a selection nobody knows whether what died was a drill: it is told, never green.
+    outcome = drills(source, "-n1", "--max-worker-restart=0", mode="n2")
+    assert outcome.record["run"]["not_collected"] == ["test_it.py::test_crash"]
+
+
+def test_drills_that_no_worker_came_to_are_not_verified(drills):
+    source = """
+def drill(rto_timer):
+    with rto_timer.outage(): pass
+@pytest.mark.rto("1m")
+def test_first(rto_timer): drill(rto_timer)
+def test_ordinary(): os._exit(1)
+@pytest.mark.rto("1m")
+def test_last(rto_timer): drill(rto_timer)
+"""
+    outcome = drills(source, "-n1", "--max-worker-restart=0", mode="n2")
+    assert outcome.verdicts == {"test_first": "passed", "test_last": "not_verified"}
+    assert outcome.drills["test_last"]["rto"]["target_s"] == 60
+    assert outcome.record["run"]["selection"]["selected"] == 2
+
+
+def test_enum_members_are_names_like_any(drills, mode):
+    source = """
+import enum
+class Name(enum.StrEnum):
+    TIER = "critical"
+    SERVICE = "orders"
+    DISASTER = "security"
+class Old(str, enum.Enum):
+    NOTE = "old"
+@pytest.mark.dr_tier(Name.TIER)
+@pytest.mark.dr_service(Name.SERVICE)
+@pytest.mark.disaster(Name.DISASTER)
+@pytest.mark.runbook(Name.SERVICE)
+def test_it(rto_timer, rpo_timer, drill):
+    drill.note(Name.SERVICE); drill.event(Old.NOTE, Name.TIER); drill.metric(Name.TIER, 1)
+    drill.participant(Name.SERVICE, Name.TIER); drill.finding(Name.TIER, owner=Name.SERVICE)
+    with drill.step(Name.SERVICE, owner=Name.TIER), rto_timer.outage(Name.SERVICE): pass
+    rto_timer.assume(Name.TIER, "1s")
+    rpo_timer.not_applicable(Name.SERVICE)
+"""
+    outcome = drills(source, mode=mode)
+    outcome.result.assert_outcomes(passed=1)
+    (drill,) = outcome.drills.values()
+    assert (drill["tier"], drill["service"], drill["disaster"]) == (
+        "critical",
+        "orders",
+        "security",
+    )
+    assert drill["notes"] == ["orders"]
+    assert drill["timeline"][0]["event"] == "old"
 
 
 def test_drills_never_reached_are_not_verified(drills, mode):

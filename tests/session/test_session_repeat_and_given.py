@@ -38,6 +38,42 @@ class TestUnit(unittest.TestCase):
     assert (local["drills"], local["failed"], local["passed"]) == (4, 1, 3)
 
 
+def test_marks_on_single_parameters_decide_what_is_repeated(drills, mode):
+    source = """
+@pytest.mark.parametrize("x", [pytest.param("a", marks=pytest.mark.dr_live), "b"])
+@pytest.mark.rto("10m")
+def test_live(rto_timer, x):
+    with rto_timer.outage(): pass
+@pytest.mark.parametrize("x", [pytest.param("a", marks=pytest.mark.dr_service("s")), "b"])
+def test_mixed(x): pass
+"""
+    outcome = drills(source, "--dr-repeat=3", "--dr-live", mode=mode)
+    outcome.result.assert_outcomes(
+        passed=1 + 3 + 3 + 1, **({"deselected": 4} if mode != "n2" else {})
+    )
+    assert {row["base"].partition("::")[2] for row in outcome.record["repeats"]} == {
+        "test_live[b]",
+        "test_mixed[a]",
+    }
+    assert [d["repeat"] for d in outcome.drills.values() if d["mode"] == "live"] == [None]
+    assert outcome.record["run"]["selection"]["selected"] == 3
+    assert outcome.record["run"]["selection"]["deselected"] == 0
+
+
+def test_selection_counts_tests_and_not_their_runs(drills, mode):
+    source = """
+pytestmark = pytest.mark.dr_service("s")
+@pytest.mark.dr_tier("critical")
+def test_a(rto_timer, rpo_timer):
+    rto_timer.not_applicable("x"); rpo_timer.not_applicable("x")
+@pytest.mark.dr_tier("standard")
+def test_b(): pass
+"""
+    outcome = drills(source, "--dr-repeat=3", "--dr-tier=critical", mode=mode)
+    line = "selected: tier critical: 1 drill with --dr-repeat=3 (1 other test deselected)"
+    outcome.result.stdout.fnmatch_lines([line])
+
+
 def test_percentile_from_twenty_runs_on(drills):
     source = '@pytest.mark.rto("10m")\ndef test_it(rto_timer):\n    with rto_timer.outage(): pass\n'
     row = drills(source, "--dr-repeat=20").record["repeats"][0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+from pytest_drdrill.text import shown
+
 ACCEPTED = '"15m", "1h30m", "500ms", "90d", "PT15M" or a timedelta'
 """The accepted forms, as every message about a bad duration names them."""
 
@@ -24,7 +26,6 @@ _PLAIN = re.compile("".join(rf"(?:\s*({_NUMBER})\s*{unit})?" for unit in _MICROS
 _ISO = re.compile(
     rf"P(?:({_NUMBER})W)?(?:({_NUMBER})D)?(?:T(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?)?"
 )
-_SHOWN = 80
 LONGEST = timedelta(days=1_000_000)
 """The longest duration that is taken: no promise reaches so far, and sums of it are still times."""
 
@@ -49,18 +50,18 @@ def parse_duration(value: str | timedelta) -> timedelta:
     if isinstance(value, timedelta):
         return _checked(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise TypeError(f"{value!r} has no unit; write {ACCEPTED}")
+        raise TypeError(f"{shown(value)} has no unit; write {ACCEPTED}")
     if not isinstance(value, str):
-        raise TypeError(f"{_shown(value)} is no duration; write {ACCEPTED}")
+        raise TypeError(f"{shown(value)} is no duration; write {ACCEPTED}")
     text = value.strip()
     if match := _PLAIN.fullmatch(text):
         parts, units = match.groups(), tuple(_MICROSECONDS)
     elif match := _ISO.fullmatch(text):
         parts, units = match.groups(), ("w", "d", "h", "m", "s")
     else:
-        raise ValueError(f"{_shown(value)} is no duration; write {ACCEPTED}")
+        raise ValueError(f"{shown(value)} is no duration; write {ACCEPTED}")
     if not any(parts) or text.endswith("T"):
-        raise ValueError(f"{_shown(value)} is no duration; write {ACCEPTED}")
+        raise ValueError(f"{shown(value)} is no duration; write {ACCEPTED}")
     from fractions import Fraction  # 2 ms that only a duration in text need cost
 
     exact = sum(
@@ -73,17 +74,17 @@ def parse_duration(value: str | timedelta) -> timedelta:
     )
     microseconds = round(exact)
     if exact and not microseconds:
-        raise ValueError(f"{_shown(value)} is below the resolution of one microsecond")
+        raise ValueError(f"{shown(value)} is below the resolution of one microsecond")
     if microseconds > LONGEST // timedelta(microseconds=1):
-        raise ValueError(f"{_shown(value)} is out of range")
+        raise ValueError(f"{shown(value)} is out of range")
     return timedelta(microseconds=microseconds)
 
 
 def _checked(value: timedelta) -> timedelta:
     if value < timedelta(0):
-        raise ValueError(f"a duration can't be negative: {value!r}")
+        raise ValueError(f"a duration can't be negative: {shown(value)}")
     if value > LONGEST:
-        raise ValueError(f"{_shown(value)} is out of range")
+        raise ValueError(f"{shown(value)} is out of range")
     return value
 
 
@@ -135,8 +136,3 @@ def _decimal(count: int, per_unit: int) -> str:
     whole, part = divmod(count, per_unit)
     digits = len(str(per_unit)) - 1
     return f"{whole}.{part:0{digits}d}".rstrip("0").rstrip(".") if part else str(whole)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -5,7 +5,6 @@ What a suite without drills pays for is kept out of this module's imports.
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from pytest_drdrill.fixtures import (
     rpo_timer,
     rto_timer,
 )
-from pytest_drdrill.session.markers import MARKERS, any_drill
+from pytest_drdrill.session.markers import MARKERS, any_drill, is_async
 from pytest_drdrill.session.options import add_options, in_play
 
 if TYPE_CHECKING:
@@ -72,22 +71,25 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_pycollect_makeitem(obj: object) -> Generator[None, Any, Any]:
     """Inside pytest-asyncio's own wrapper: mark async drills for it."""
     found = yield
-    if isinstance(found, list):
-        function = getattr(obj, "__func__", obj)  # what a static method wraps
-        inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
-        if inspect.iscoroutinefunction(inner):
-            from pytest_drdrill.session.start import run_async_locally
+    if isinstance(found, list) and is_async(obj):
+        from pytest_drdrill.session.start import run_async_locally
 
-            for item in found:
-                run_async_locally(item)
+        for item in found:
+            run_async_locally(item)
     return found
 
 
-def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: object) -> None:
-    """Note files that can't be collected; asked for nothing but errors."""
-    from pytest_drdrill.session.uncollected import note_uncollected
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Note files that give no tests: drills in them could not be verified."""
+    report = yield
+    if not report.passed:
+        from pytest_drdrill.session.uncollected import note_uncollected
 
-    note_uncollected(node.config, report)
+        note_uncollected(collector, report)
+    return report
 
 
 @pytest.hookimpl(trylast=True)

@@ -28,6 +28,15 @@ def storable(value: object, limit: int = TEXT_LIMIT) -> str:
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def shown(value: object, limit: int = 80) -> str:
+    """A value as code shows it, cut to a length; one whose ``repr()`` fails, by its type."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - the user's own __repr__ may raise anything
+        text = f"<{type(value).__name__} whose repr() raised {type(error).__name__}>"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def one_line(value: object, limit: int = TEXT_LIMIT) -> str:
     """Storable text on one line, with control characters written as escapes.
 

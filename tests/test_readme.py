@@ -81,8 +81,9 @@ def test_ini_block_is_accepted(pytester):
         @pytest.mark.dr_tier("gold")
         def test_it(dr_objectives, rto_timer, rpo_timer):
             assert dr_objectives.metrics.availability_target == 99.99
-            rto_timer.not_applicable("only the tier is looked at")
-            rpo_timer.not_applicable("likewise")
+            rpo_timer.not_applicable("only the tier is looked at")
+            with rto_timer.outage():
+                pass
         """
     )
     pytester.runpytest("--dr-tier=gold,bronze").assert_outcomes(passed=1)

@@ -57,11 +57,14 @@ class Drill:
         self.rpo = RPOTimer(self.timeline)
         self._forget_notes()
 
-    def restart(self) -> None:
-        """Begin again with a fresh clock and ledger, as for each example of a ``@given`` drill."""
-        self.timeline.restart()
-        self.rto.restart()
-        self.rpo.restart()
+    def _restart(self) -> None:
+        """Begin again with a fresh clock and ledger, as for each example of a ``@given`` drill.
+
+        Not for drills themselves: a breach that was measured must not be forgotten.
+        """
+        self.timeline._restart()  # noqa: SLF001 - the drill's own parts
+        self.rto._restart()  # noqa: SLF001 - likewise
+        self.rpo._restart()  # noqa: SLF001 - likewise
         self._forget_notes()
 
     def _forget_notes(self) -> None:

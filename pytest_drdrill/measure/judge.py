@@ -41,7 +41,23 @@ def judge(rto: RTOTimer, rpo: RPOTimer, objectives: Objectives) -> list[DrillFai
         )
     if breach := _judge_rpo(rpo, objectives):
         breaches.append(breach)
+    if not breaches and _all_waived(rto, rpo, objectives):
+        breaches.append(
+            ObjectiveNotMeasured(
+                "every objective promised is said not to apply, so this drill shows nothing: "
+                "measure one, or promise none"
+            )
+        )
     return breaches
+
+
+def _all_waived(rto: RTOTimer, rpo: RPOTimer, objectives: Objectives) -> bool:
+    """Whether there were promises and not one of them was measured, each for a reason."""
+    if (objectives.rto is None and objectives.rpo is None) or rto.outages or rpo.entered:
+        return False
+    return (objectives.rto is None or rto.reason_not_applicable is not None) and (
+        objectives.rpo is None or rpo.reason_not_applicable is not None
+    )
 
 
 def assumed_time(rto: RTOTimer) -> timedelta:

@@ -53,9 +53,9 @@ class RPOTimer:
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-        self.restart()
+        self._restart()
 
-    def restart(self) -> None:
+    def _restart(self) -> None:
         """Forget everything that was entered."""
         self.ledger = WriteLedger()
         self._recovery_points: list[_RecoveryPoint] = []

@@ -39,9 +39,9 @@ class RTOTimer:
     def __init__(self, timeline: Timeline, objectives: Objectives) -> None:
         self._timeline = timeline
         self._objectives = objectives
-        self.restart()
+        self._restart()
 
-    def restart(self) -> None:
+    def _restart(self) -> None:
         """Forget every outage."""
         self._outages: list[Outage] = []
         self._assumed: list[tuple[str, timedelta]] = []

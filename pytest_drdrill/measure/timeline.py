@@ -40,9 +40,9 @@ class Timeline:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.restart()
+        self._restart()
 
-    def restart(self) -> None:
+    def _restart(self) -> None:
         """Forget everything and start now."""
         self._events: list[EventRecord] = []
         self._dropped = 0

@@ -16,13 +16,14 @@ from pytest_drdrill.session.promise import NOTHING_PROMISED, Promise
 from pytest_drdrill.session.run import attempt, base_record, rfc3339
 from pytest_drdrill.session.runner import NEVER_RAN, PLAN_KEY, REPORT_KEY
 from pytest_drdrill.session.selection import selection_record
-from pytest_drdrill.session.uncollected import UNCOLLECTED
+from pytest_drdrill.session.uncollected import uncollected
 from pytest_drdrill.text import storable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_drdrill.evidence.types import (
+        AttemptRecord,
         DrillRecord,
         EvidenceRecord,
         RunRecord,
@@ -55,6 +56,8 @@ class Collector:
         # Whole runs of a drill that ran again under the same id, as with --keep-duplicates.
         self._doubles: dict[str, list[DrillRecord]] = {}
         self._crashed: dict[str, str] = {}
+        # Of drills that ran again: the attempts that ended with their worker.
+        self._dead: dict[str, list[AttemptRecord]] = {}
         self._uncollected: dict[str, None] = {}
         self._collected: list[str] = []
         self._runner: Runner | None = None
@@ -79,6 +82,9 @@ class Collector:
             if report.when == CRASHED:
                 self._crashed[nodeid] = storable(report.longreprtext)
             return
+        if (crash := self._crashed.pop(nodeid, None)) is not None:
+            # It runs again, in another worker: what the first one told is of an attempt that ended.
+            self._dead.setdefault(nodeid, []).append(self._dead_attempt(nodeid, crash))
         earlier = self._drills.get(nodeid)
         # One that was rerun tells of its earlier attempts itself.
         if earlier is not None and earlier["finished"] is not None and not found["attempts"]:
@@ -149,9 +155,10 @@ class Collector:
             for nodeid, drill in plan["unfinished"]:
                 self._drills.setdefault(nodeid, drill)
         for nodeid, error in self._crashed.items():
-            crashed = self._drills.get(nodeid)
-            if crashed is not None:
+            if (crashed := self._drills.get(nodeid)) is not None:
                 crashed["verdict"], crashed["error"], crashed["reason"] = "failed", error, None
+        for nodeid, dead in self._dead.items():
+            self._drills[nodeid]["attempts"] = [*dead, *self._drills[nodeid]["attempts"]]
         for nodeid, doubles in self._doubles.items():
             worst, *others = sorted([*doubles, self._drills[nodeid]], key=badness)
             worst["attempts"] = [*worst["attempts"], *map(attempt, others)]
@@ -159,6 +166,13 @@ class Collector:
         last = len(order)
         ranked = sorted(self._drills, key=lambda nodeid: order.get(nodeid, last))
         return [self._drills[nodeid] for nodeid in ranked]
+
+    def _dead_attempt(self, nodeid: str, error: str) -> AttemptRecord:
+        """An attempt that ended with its worker; what it had measured, where that was told."""
+        known = self._drills.get(nodeid)
+        if known is None:
+            return {"verdict": "failed", "rto_s": None, "rpo_s": None, "error": error}
+        return {**attempt(known), "verdict": "failed", "error": error}
 
     def _own_plan(self) -> PlanRecord | None:
         return None if self._runner is None else self._runner.plan()
@@ -191,13 +205,19 @@ class Collector:
             "seed": None,
             "repeat": self._settings.repeat,
             "selection": self._selection(),
-            "not_collected": list(self._config.stash.get(UNCOLLECTED, {}) | self._uncollected),
+            "not_collected": self._not_collected(),
             "versions": _versions(self._config),
             "host": host(),
             # Three processes of git: only where a file will show them.
             "git": git(self._config.rootpath) if self._settings.reports else None,
             "ci": ci(),
         }
+
+    def _not_collected(self) -> list[str]:
+        known = dict.fromkeys(uncollected(self._config)) | self._uncollected
+        for plan in (self._left, self._plan):
+            known |= dict.fromkeys(plan["uncollected"] if plan else ())
+        return list(known)
 
     def _selection(self) -> SelectionRecord:
         for plan in (self._own_plan(), self._left, self._plan):
@@ -207,7 +227,8 @@ class Collector:
 
     def _unverified(self) -> int:
         assert self.record is not None
-        return sum(tier["not_verified"] for tier in self.record["tiers"])
+        missing = len(self.record["run"]["not_collected"])
+        return missing + sum(tier["not_verified"] for tier in self.record["tiers"])
 
     def _must_verify(self) -> bool:
         return self._settings.fail_unverified or self._settings.live

@@ -40,7 +40,7 @@ def judge_examples(item: pytest.Item, run: DrillRun) -> Callable[[], None] | Non
 def _judged(inner: Callable[..., Any], run: DrillRun) -> Callable[..., Any]:
     @contextmanager
     def example() -> Iterator[None]:
-        run.drill.restart()
+        run.drill._restart()  # noqa: SLF001 - for this alone
         try:
             yield
         except BaseException as error:
@@ -49,7 +49,7 @@ def _judged(inner: Callable[..., Any], run: DrillRun) -> Callable[..., Any]:
                 run.keep_last()
             raise
         if (verdict := run.verdict()) is not None:
-            run.keep_last()
+            run.keep_last(verdict)
             raise verdict
         run.keep_worst()
 

@@ -1,7 +1,8 @@
-"""The markers that make a test a drill. Every pytest run loads this: it imports nothing."""
+"""The markers that make a test a drill. Every pytest run loads this: it imports nothing heavy."""
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,9 +29,31 @@ MARKERS = {
 """Every marker that makes a test a drill, with its help."""
 
 
+def is_async(obj: object) -> bool:
+    """Whether a test function is asynchronous, as it stands, as a static method, or in @given."""
+    function = getattr(obj, "__func__", obj)
+    inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    return inspect.iscoroutinefunction(inner)
+
+
 def is_drill(node: pytest.Item | pytest.Collector) -> bool:
     """Whether a test carries any of the markers, on itself, its class or its module."""
     return any(mark.name in MARKERS for mark in node.iter_markers())
+
+
+def closest_marks(node: pytest.Item | pytest.Collector | None) -> dict[str, pytest.Mark]:
+    """Our markers on an item, its class and its module: of each the closest one.
+
+    On one node the last counts: a class lists what it inherits first, and an item what its function
+    carries before what a single parameter or a conftest.py adds.
+    """
+    marks: dict[str, pytest.Mark] = {}
+    while node is not None:
+        for mark in reversed(node.own_markers):
+            if mark.name in MARKERS:
+                marks.setdefault(mark.name, mark)
+        node = node.parent
+    return marks
 
 
 def any_drill(items: Iterable[pytest.Item]) -> bool:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_drdrill.durations import ACCEPTED, format_duration, parse_duration
 from pytest_drdrill.objectives import Objectives, tier_objectives
-from pytest_drdrill.session.markers import MARKERS
-from pytest_drdrill.text import NAME_LIMIT, storable
+from pytest_drdrill.session.markers import closest_marks
+from pytest_drdrill.text import NAME_LIMIT, shown, storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,10 +70,7 @@ class Promise:
 
 def read_promise(item: pytest.Item, tiers: Mapping[str, RecoveryMetrics]) -> Promise | None:
     """What an item promises; None for a test that is no drill."""
-    marks: dict[str, pytest.Mark] = {}
-    for mark in item.iter_markers():  # the closest come first
-        if mark.name in MARKERS:
-            marks.setdefault(mark.name, mark)
+    marks = closest_marks(item)
     if not marks:
         return None
     reader = _Reader(marks, tiers)
@@ -134,7 +131,7 @@ class _Reader:
         try:
             return tier_objectives(tier, self._tiers)
         except ValueError:
-            self._complain("dr_tier", f"unknown tier {tier!r}", f"one of {names}")
+            self._complain("dr_tier", f"unknown tier {shown(tier)}", f"one of {names}")
             return NOTHING_PROMISED
 
     def _hold(self) -> timedelta | None:
@@ -153,7 +150,7 @@ class _Reader:
         if value is None:
             return None
         if not isinstance(value, str) or not value.strip():
-            self._complain(name, f"{value!r:.80} is no name", accepted)
+            self._complain(name, f"{shown(value)} is no name", accepted)
             return None
         return storable(value, NAME_LIMIT)
 
@@ -165,7 +162,7 @@ class _Reader:
         for known in DISASTERS:
             if value == known:
                 return known  # and not the value, which may be an enum's member
-        self._complain("disaster", f"unknown kind {value!r:.80}", accepted)
+        self._complain("disaster", f"unknown kind {shown(value)}", accepted)
         return None
 
     def duration(self, name: str, *, also: tuple[str, ...] = ()) -> timedelta | None:
@@ -202,9 +199,8 @@ class _Reader:
 
     def _complain(self, name: str, problem: str, accepted: str) -> None:
         mark = self._marks[name]
-        arguments = [f"{value!r:.80}" for value in mark.args]
-        arguments += [f"{key}={value!r:.80}" for key, value in mark.kwargs.items()]
-        shown = storable(", ".join(arguments), NAME_LIMIT)
-        self.problems.setdefault(
-            name, f"@pytest.mark.{name}({shown}): {storable(problem, NAME_LIMIT)}; write {accepted}"
-        )
+        arguments = [shown(value) for value in mark.args]
+        arguments += [f"{key}={shown(value)}" for key, value in mark.kwargs.items()]
+        called = f"@pytest.mark.{name}({storable(', '.join(arguments), NAME_LIMIT)})"
+        problem = storable(problem, NAME_LIMIT)
+        self.problems.setdefault(name, f"{called}: {problem}; write {accepted}")

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from pytest_drdrill.session.promise import Promise
 
 UNFINISHED = "the drill did not finish: it was interrupted, or its process died"
-NO_FAILURE = (unittest.SkipTest, pytest.skip.Exception, pytest.xfail.Exception)
+NO_FAILURE = (
+    unittest.SkipTest,
+    pytest.skip.Exception,
+    pytest.xfail.Exception,
+    pytest.exit.Exception,
+)
 """What a body raises that is no failure of it."""
 FAILURE = (Exception, pytest.fail.Exception, SystemExit)
 """What is one. All else, such as Ctrl-C, ends the session."""
@@ -40,7 +45,7 @@ class DrillRun:
         promise: what the markers declare.
         drill: what the fixtures hand out.
         at_body_end: called when the body has ended, before it is judged: stops what it started.
-        in_body: whether the body runs right now.
+        ended: whether the body has ended.
     """
 
     __slots__ = (
@@ -50,10 +55,11 @@ class DrillRun:
         "_nodeid",
         "_reason",
         "_repeat",
+        "_swallowed",
         "_verdict",
         "at_body_end",
         "drill",
-        "in_body",
+        "ended",
         "promise",
     )
 
@@ -61,10 +67,11 @@ class DrillRun:
         self.promise = promise
         self.drill = Drill(promise.objectives)
         self.at_body_end: list[Callable[[], None]] = []
-        self.in_body = False
+        self.ended = False
         self._nodeid = nodeid
         self._repeat = repeat
         self._measured: Measured | None = None
+        self._swallowed: BaseException | None = None
         self._verdict: Verdict | None = None
         self._reason: str | None = None
         self._error: str | None = None
@@ -74,7 +81,7 @@ class DrillRun:
 
     def end_body(self) -> None:
         """Stop what the body left running; it has ended."""
-        self.in_body = False
+        self.ended = True
         while self.at_body_end:
             self.at_body_end.pop()()
 
@@ -83,13 +90,19 @@ class DrillRun:
         try:
             self.end_body()
         except Exception as late:  # noqa: BLE001 - must not hide the body's own error
-            error.add_note(f"while stopping what the drill had started: {late!r}")
+            self._note(error, f"while stopping what the drill had started: {late!r}")
         if isinstance(error, NO_FAILURE) or not isinstance(error, FAILURE):
             return
         _show_notes(error)
         for breach in self.drill.judge():
             if not (isinstance(error, DrillFailure) and _same_matter(breach, error)):
-                error.add_note(f"{type(breach).__name__}: {breach}")
+                self._note(error, f"{type(breach).__name__}: {breach}")
+
+    def _note(self, error: BaseException, text: str) -> None:
+        try:
+            error.add_note(text)
+        except Exception:  # noqa: BLE001 - an exception class may have a will of its own
+            self.drill.note(text)
 
     def verdict(self) -> BaseException | None:
         """What to raise for a body that passed: None where every promise held.
@@ -117,24 +130,33 @@ class DrillRun:
             found = {**found, "rpo": rpo}
         self._measured = found
 
-    def keep_last(self) -> None:
+    def keep_last(self, verdict: BaseException | None = None) -> None:
         """A ``@given`` example failed: of these, the last to run is the smallest; it stands."""
         self._measured = measured(self.drill)
+        self._swallowed = verdict or self._swallowed
+
+    def verdict_on_examples(self) -> BaseException | None:
+        """What to raise for a ``@given`` body that passed as a whole.
+
+        An example may have broken a promise and somebody caught it, as ``example().xfail()`` does;
+        or there was none that counts, since all were rejected.
+        """
+        return self._swallowed or (self.verdict() if self._measured is None else None)
 
     # -- the phases -----------------------------------------------------------------------------
 
     def settle(self, report: pytest.TestReport, error: BaseException | None) -> None:
         """Take the outcome of one phase from its report and what it raised."""
-        if report.when == "call" and not self.in_body and self._measured is None:
+        if self.is_subtests(report):
+            if report.failed:
+                self._fail(report, error)
+            return
+        if report.when == "call" and self._measured is None:
             self._measured = measured(self.drill)
         if report.failed:
-            if self._verdict != "failed":  # the first failure stands
-                self._verdict, self._reason = "failed", None
-                self._error = (
-                    self._broken if _is_verdict(error) else self._what_failed(report, error)
-                )
-        elif self._verdict == "failed" or self.in_body:
-            return  # a report from within the body is a subtest's, which decides by failing only
+            self._fail(report, error)
+        elif self._verdict == "failed":
+            return
         elif report.skipped:
             known = hasattr(report, "wasxfail")
             self._verdict = "known_broken" if known else "not_verified"
@@ -143,9 +165,19 @@ class DrillRun:
         elif report.when == "call":
             self._verdict = "passed"
 
+    def is_subtests(self, report: pytest.TestReport) -> bool:
+        """Whether a report is of a subtest, in the body or before it; it decides by failing."""
+        return report.when == "call" and not self.ended
+
+    def _fail(self, report: pytest.TestReport, error: BaseException | None) -> None:
+        if self._verdict == "failed":
+            return  # the first failure stands
+        self._verdict, self._reason = "failed", None
+        self._error = self._broken if _is_verdict(error) else self._what_failed(report, error)
+
     def account(self, report: pytest.TestReport, error: BaseException) -> str:
         """What was measured until the body failed, and the timeline; a verdict tells it itself."""
-        if report.when != "call" or not report.failed or _is_verdict(error):
+        if report.when != "call" or not report.failed or _is_verdict(error) or not self.ended:
             return ""
         from pytest_drdrill.report.failure import failure_text  # only for failures
 

@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, TypedDict
 import pytest
 
 from pytest_drdrill.session.given import judge_examples
+from pytest_drdrill.session.markers import MARKERS
+from pytest_drdrill.session.promise import NOTHING_PROMISED, read_promise
 from pytest_drdrill.session.repeat import count_tests, repeat_of
 from pytest_drdrill.session.run import DrillRun, attempt, base_record
 from pytest_drdrill.session.selection import is_repeated
 from pytest_drdrill.session.tracebacks import hide_our_frames
+from pytest_drdrill.session.uncollected import uncollected
+from pytest_drdrill.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pytest_drdrill.evidence.types import DrillRecord, RepeatRecord, SelectionRecord
+    from pytest_drdrill.objectives import Objectives
     from pytest_drdrill.session.promise import Promise
     from pytest_drdrill.session.settings import Settings
 
@@ -34,6 +39,7 @@ class PlanRecord(TypedDict):
     selection: SelectionRecord
     order: dict[str, int]
     unfinished: list[tuple[str, DrillRecord]]
+    uncollected: list[str]
 
 
 class Runner:
@@ -46,8 +52,10 @@ class Runner:
         promises: dict[pytest.Item, Promise],
         selection: SelectionRecord,
     ) -> None:
+        self._config = config
         self._settings = settings
         self._promises = promises
+        self._marks = {item: len(item.own_markers) for item in promises}
         self._index = {item: index for index, item in enumerate(promises)}
         self._ended: dict[pytest.Item, tuple[DrillRecord, ...]] = {}
         option = config.option
@@ -95,6 +103,7 @@ class Runner:
             "selection": self.selection,
             "order": self.order(),
             "unfinished": self.unfinished(),
+            "uncollected": uncollected(self._config),
         }
 
     def order(self) -> dict[str, int]:
@@ -104,22 +113,40 @@ class Runner:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Begin an attempt; refuse a promise that can't be read, and a live drill unasked."""
-        promise = self._promises.get(item)
-        if promise is None:
+        self._read_again(item)
+        if item not in self._promises:
             return
-        item.stash[RUN] = DrillRun(item.nodeid, promise, self._repeat_of(item, promise))
+        promise = self._begin(item).promise
         if promise.problems:
             pytest.fail(promise.complaint(item.nodeid), pytrace=False)
         if promise.live and not self._settings.live:
             pytest.skip("live drill: it touches systems that exist without it; give --dr-live")
+
+    def _begin(self, item: pytest.Item) -> DrillRun:
+        promise = self._promises[item]
+        run = item.stash[RUN] = DrillRun(item.nodeid, promise, self._repeat_of(item, promise))
+        return run
+
+    def _read_again(self, item: pytest.Item) -> None:
+        """Read a promise anew to which somebody added a marker after the selection."""
+        count = len(item.own_markers)
+        if count != self._marks.get(item, count) or (
+            item not in self._promises and any(mark.name in MARKERS for mark in item.own_markers)
+        ):
+            promise = read_promise(item, self._settings.tiers)
+            if promise is not None:
+                self._promises[item] = promise
+                self._index.setdefault(item, len(self._index))
+            self._marks[item] = count
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Judge the drill when its body has ended."""
         run = item.stash.get(RUN, None)
         if run is None:
-            return (yield)
-        run.in_body = True
+            result = yield
+            self._refuse_late_promise(item, NOTHING_PROMISED)
+            return result
         undo = judge_examples(item, run)
         try:
             result = yield
@@ -130,11 +157,28 @@ class Runner:
             if undo is not None:
                 undo()
         run.end_body()
-        if undo is None and (verdict := run.verdict()) is not None:
+        if (verdict := run.verdict() if undo is None else run.verdict_on_examples()) is not None:
             raise verdict
+        self._refuse_late_promise(item, run.promise.objectives)
         return result
 
-    @pytest.hookimpl(wrapper=True)
+    def _refuse_late_promise(self, item: pytest.Item, known: Objectives) -> None:
+        """Fail a test that was given a promise when it had begun: nothing held it to that."""
+        count = self._marks.get(item)
+        if count is None:
+            late = any(mark.name in MARKERS for mark in item.own_markers)
+        else:
+            late = len(item.own_markers) != count
+        promise = read_promise(item, self._settings.tiers) if late else None
+        if promise is not None and (promise.objectives != known or promise.problems):
+            pytest.fail(
+                f"{storable(item.nodeid)} was marked with a promise when it had begun, too late to "
+                "be held to it: put the marker on the function, or add it at collection",
+                pytrace=False,
+            )
+
+    # Outermost, to see what others make of the outcome.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -142,18 +186,20 @@ class Runner:
         if call.excinfo is not None:
             hide_our_frames()
         report = yield
-        if self._owes_plan:
+        if self._owes_plan and call.when == "setup":  # of a subtest's report only a copy is sent
             self._owes_plan = False
             setattr(report, PLAN_KEY, self.plan())
         run = item.stash.get(RUN, None)
         if run is None:
-            return report
+            if call.when != "setup" or item not in self._promises:
+                return report
+            run = self._begin(item)  # somebody ended the set-up before it came to us
         error = call.excinfo.value if call.excinfo else None  # of unittest it is known only now
         run.settle(report, error)
         if error is not None and (text := run.account(report, error)):
             report.sections.append(("disaster recovery", text))
-        if run.in_body:
-            return report  # a subtest's
+        if run.is_subtests(report):
+            return report
         ended = call.when == "teardown"
         if not (ended or self._early):
             return report

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 COLLECTOR: pytest.StashKey[Collector] = pytest.StashKey()
+_RUNNER = "drdrill-runner"
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -80,12 +81,16 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     if deselected:
         config.hook.pytest_deselected(items=deselected)
         items[:] = kept
-    if not runs_tests(config):
+    plugins = config.pluginmanager
+    if plugins.hasplugin(_RUNNER):  # of a collection before, in the same session
+        plugins.unregister(name=_RUNNER)
+    # Fixtures are set up with --setup-only too, and ask for their drill.
+    if not (runs_tests(config) or getattr(config.option, "setuponly", False)):
         return
     chosen = selection_record(settings, count_tests(promises), left_out(kept, deselected))
     runner = Runner(config, settings, promises, chosen)
-    config.pluginmanager.register(runner, "drdrill-runner")
-    if not hasattr(config, "workerinput"):
+    plugins.register(runner, _RUNNER)
+    if not hasattr(config, "workerinput") and runs_tests(config):
         collector_of(config).follow(runner)
 
 
@@ -130,7 +135,9 @@ def run_async_locally(item: pytest.Item) -> None:
     # Loaded by its entry point, or by -p and the module's name.
     if not (plugins.hasplugin("asyncio") or plugins.hasplugin("pytest_asyncio.plugin")):
         return
-    if is_drill(item) and not any(
+    # anyio runs what asks for its backend, in its auto mode too, where it adds the fixture itself.
+    taken = "anyio_backend" in getattr(item, "fixturenames", ()) or any(
         item.get_closest_marker(name) for name in ("asyncio", "anyio", "trio")
-    ):
+    )
+    if is_drill(item) and not taken:
         item.add_marker("asyncio")

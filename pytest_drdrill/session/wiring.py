@@ -50,7 +50,12 @@ def managers_of(request: pytest.FixtureRequest) -> Callable[..., FailoverManager
 def faults_of(request: pytest.FixtureRequest, scratch: Path) -> FaultInjector:
     """Faults on the drill's scratch; each is on its timeline."""
     run = _running(request)
-    return FaultInjector([scratch], announce=None if run is None else run.drill.event)
+    injector = FaultInjector([scratch], announce=None if run is None else run.drill.event)
+    if run is not None:
+        # When the body ends, before any fixture does: one that ends a process waits for it, and
+        # would for ever while the process is paused.
+        run.at_body_end.append(injector.stack.undo_all)
+    return injector
 
 
 def _running(request: pytest.FixtureRequest) -> DrillRun | None:

@@ -207,7 +207,7 @@ def test_restart_begins_again(drill, clock):
     drill.participant("x")
     kept = drill.steps
     clock.advance(5)
-    drill.restart()
+    drill._restart()
     assert drill.timeline.events() == []
     for notes in (drill.steps, drill.metrics, drill.notes, drill.findings, drill.participants):
         assert notes == []

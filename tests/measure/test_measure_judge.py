@@ -57,7 +57,29 @@ def test_reasons_answer_for_what_is_not_measured(promised):
     drill.rto.not_applicable("measured elsewhere")
     assert kinds(drill) == [ObjectiveNotMeasured]
     drill.rpo.not_applicable("stateless")
+    (breach,) = drill.judge()
+    assert isinstance(breach, ObjectiveNotMeasured)
+    assert "every objective promised is said not to apply" in str(breach)
+
+
+def test_reason_answers_for_one_of_two(promised):
+    drill = promised(rto="15m", rpo="5m")
+    drill.rpo.not_applicable("stateless")
+    outage(drill, 6)
     assert drill.judge() == []
+    drill = promised(rto="15m", rpo="5m")
+    drill.rto.not_applicable("nobody waits for it")
+    outage(drill, 6, rto="1h")  # a failback's
+    assert kinds(drill) == [ObjectiveNotMeasured]  # the RPO
+    drill.rpo.not_applicable("stateless")
+    assert drill.judge() == []
+
+
+def test_sole_objective_has_to_be_measured(promised):
+    drill = promised(rpo="5m")
+    drill.rpo.not_applicable("stateless")
+    assert kinds(drill) == [ObjectiveNotMeasured]
+    assert promised().judge() == []
 
 
 def test_reason_does_not_answer_for_an_outage_that_was_measured(promised):

@@ -370,7 +370,7 @@ def test_restart_forgets_everything(promised):
     drill.rpo.survived([1])
     drill.rpo.recovered_to(at(10))
     drill.rpo.not_applicable("for a reason")
-    drill.restart()
+    drill._restart()
     assert drill.rpo.reason_not_applicable is None
     assert kinds(drill) == [ObjectiveNotMeasured]
     strike(drill, 100)

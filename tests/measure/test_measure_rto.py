@@ -194,7 +194,7 @@ def test_restart_forgets_everything(promised, clock):
     drill.rto.assume("decide", "5m")
     drill.rto.not_applicable("for a reason")
     drill.rto.disaster()
-    drill.restart()
+    drill._restart()
     assert (drill.rto.outages, drill.rto.assumed) == ([], [])
     assert drill.rto.reason_not_applicable is None
     assert not drill.rto.in_outage

@@ -68,7 +68,7 @@ def test_restart_forgets_and_starts_now(timeline, clock):
     timeline.record("old")
     timeline.disasters.append(timeline.moment())
     clock.advance(5)
-    timeline.restart()
+    timeline._restart()
     assert timeline.events() == []
     assert timeline.disasters == []
     assert timeline.started.at == START + 5

@@ -140,12 +140,91 @@ def test_ordinary(full_backup, faults, failover_manager, tmp_path):
 def test_arguments_may_be_given_by_name(drills):
     source = """
 @pytest.mark.dr_tier(name="critical")
-@pytest.mark.rto(limit="1m", hold="1s")
+@pytest.mark.rto(limit="1m", hold="1ms")
 @pytest.mark.disaster(kind="natural")
 def test_named(dr_objectives, rto_timer, rpo_timer):
     assert dr_objectives.rto.total_seconds() == 60
-    assert dr_objectives.hold.total_seconds() == 1
-    rto_timer.not_applicable("only the markers are looked at")
-    rpo_timer.not_applicable("likewise")
+    assert dr_objectives.hold.total_seconds() == 0.001
+    rpo_timer.not_applicable("only the markers are looked at")
+    with rto_timer.outage(expect_downtime=False): rto_timer.wait_until(lambda: True)
 """
     drills(source).result.assert_outcomes(passed=1)
+
+
+def test_closest_marker_wins_over_what_is_inherited_or_stands_on_the_function(drills, mode):
+    source = """
+@pytest.mark.rto("10m")
+@pytest.mark.dr_tier("standard")
+@pytest.mark.rpo("0s")
+class TestBase:
+    def test_it(self, dr_objectives, rto_timer, rpo_timer):
+        rpo_timer.not_applicable("no data")
+        with rto_timer.outage(): pass
+@pytest.mark.rto("5m")
+@pytest.mark.dr_tier("critical")
+class TestChild(TestBase): pass
+@pytest.mark.rto("10m")
+@pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.rto("2m")), 2])
+def test_param(n, rto_timer):
+    with rto_timer.outage(): pass
+"""
+    outcome = drills(source, mode=mode)
+    assert {name: drill["rto"]["target_s"] for name, drill in outcome.drills.items()} == {
+        "TestBase::test_it": 600,
+        "TestChild::test_it": 300,
+        "test_param[1]": 120,
+        "test_param[2]": 600,
+    }
+    selected = drills(source, "--dr-tier=critical", mode=mode)
+    assert set(selected.drills) == {"TestChild::test_it"}
+
+
+def test_value_that_can_not_be_shown_is_an_error_of_its_test_too(drills, mode):
+    source = """
+class Shy:
+    def __repr__(self): raise OSError
+@pytest.mark.rto(10**5000)
+def test_large(): pass
+@pytest.mark.dr_service(Shy())
+def test_shy(): pass
+@pytest.mark.rpo(Shy())
+def test_shy_too(): pass
+"""
+    outcome = drills(source, mode=mode)
+    outcome.result.assert_outcomes(errors=3)
+    assert "repr() raised" in outcome.drills["test_shy"]["error"]
+
+
+LATE = {
+    "conftest, at the very end": (
+        """
+import pytest
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items):
+    yield
+    for item in items: item.add_marker(pytest.mark.rto("1ms"))
+""",
+        "RTOExceeded",
+    ),
+    "fixture": (
+        """
+import pytest
+@pytest.fixture(autouse=True)
+def late(request): request.node.add_marker(pytest.mark.rto("1ms"))
+""",
+        "was marked with a promise when it had begun",
+    ),
+}
+
+
+@pytest.mark.parametrize("where", LATE)
+@pytest.mark.parametrize("before", ["", '@pytest.mark.dr_service("x")\n'])
+def test_promise_that_comes_late_is_kept_or_refused(drills, pytester, where, before):
+    conftest, error = LATE[where]
+    pytester.makeconftest(conftest)
+    bystander = '@pytest.mark.dr_service("y")\ndef test_other(): time.sleep(0.002)\n'
+    source = f"{before}def test_late(request):\n    time.sleep(0.002)\n"
+    outcome = drills(bystander + source)
+    assert outcome.result.parseoutcomes()["failed"] == 2
+    wanted = error if "begun" in error else "ObjectiveNotMeasured"
+    assert outcome.text.count(wanted) >= 2

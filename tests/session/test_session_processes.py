@@ -293,3 +293,81 @@ def test_after():
     assert not test_left.manager.is_monitoring
 """
     drills(source).result.assert_outcomes(passed=2)
+
+
+def test_crashed_attempt_is_kept_beside_the_one_that_passed(drills, tmp_path):
+    source = f"""
+@pytest.mark.dr_service("x")
+@pytest.mark.rto("10m")
+def test_once(rto_timer):
+    seen = {str(tmp_path / "seen")!r}
+    if not os.path.exists(seen):
+        open(seen, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    with rto_timer.outage(): pass
+"""
+    outcome = drills(source, "--reruns=2", mode="n2")
+    drill = outcome.drills["test_once"]
+    assert drill["verdict"] == "passed"
+    assert drill["error"] is None
+    assert drill["rto"]["met"] is True
+    (attempt,) = drill["attempts"]
+    assert attempt["verdict"] == "failed"
+    assert "crashed while running" in attempt["error"]
+
+
+def test_fixtures_can_be_set_up_alone(drills, mode):
+    source = """
+@pytest.mark.rto("1m")
+def test_it(rto_timer, drill, full_backup, failover_manager, faults): assert False
+"""
+    outcome = drills(source, "--setup-only", mode=mode, report=False)
+    assert "is no drill" not in outcome.text
+    assert "error" not in outcome.result.parseoutcomes()
+
+
+def test_second_collection_of_a_session_is_taken(drills, pytester):
+    pytester.makeconftest(
+        """
+def pytest_collection_finish(session):
+    if not hasattr(session, "_once"):
+        session._once = True
+        session.perform_collect()
+"""
+    )
+    outcome = drills('@pytest.mark.dr_service("x")\ndef test_it(): pass\n')
+    outcome.result.assert_outcomes(passed=1)
+    assert outcome.verdicts == {"test_it": "passed"}
+
+
+def test_module_skipped_as_a_whole_is_not_verified(drills, pytester, mode):
+    pytester.makepyfile(
+        test_needy="""
+import pytest
+pytest.importorskip("no_such_database_driver")
+@pytest.mark.dr_tier("critical")
+def test_restore(): pass
+""",
+        test_plain="import pytest\npytest.importorskip('no_such_module')\ndef test_plain(): pass\n",
+    )
+    source = '@pytest.mark.dr_service("x")\ndef test_it(): pass\n'
+    outcome = drills(source, mode=mode)
+    outcome.result.assert_outcomes(passed=1, skipped=2)
+    assert outcome.record["run"]["not_collected"] == ["test_needy.py"]
+    assert "NOT COLLECTED: the drills in it, if any, could not be verified" in outcome.text
+    assert drills(source, "--dr-fail-unverified", mode=mode).ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_fault_is_undone_before_the_fixture_that_ends_its_process(drills):
+    source = """
+import subprocess, sys
+@pytest.fixture
+def server():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.terminate()
+@pytest.mark.dr_service("x")
+def test_frozen(faults, server): faults.pause_process(server)
+"""
+    outcome = drills(source)
+    assert outcome.verdicts == {"test_frozen": "passed"}

@@ -65,7 +65,8 @@ def test_selection_counts_tests_and_not_their_runs(drills, mode):
 pytestmark = pytest.mark.dr_service("s")
 @pytest.mark.dr_tier("critical")
 def test_a(rto_timer, rpo_timer):
-    rto_timer.not_applicable("x"); rpo_timer.not_applicable("x")
+    rpo_timer.not_applicable("x")
+    with rto_timer.outage(): pass
 @pytest.mark.dr_tier("standard")
 def test_b(): pass
 """
@@ -186,3 +187,37 @@ def test_live(x): pass
     outcome = drills(source, "--dr-live", "--dr-repeat=2")
     assert [drill["repeat"] for drill in outcome.drills.values()] == [None, None]
     assert outcome.record["tiers"][0]["drills"] == 2
+
+
+def test_given_drill_shows_its_promise_outside_the_examples_too(drills, mode):
+    source = (
+        GIVEN
+        + """
+from hypothesis import Phase, assume, example
+explicit = settings(drill_settings, phases=[Phase.explicit])
+pytestmark = pytest.mark.rto("1s")
+@explicit
+@example(n=1)
+@given(n=st.integers())
+def test_all_rejected(rto_timer, n):
+    assume(n > 5)
+    with rto_timer.outage(): pass
+@explicit
+@example(n=1).xfail()
+@given(n=st.integers())
+def test_example_xfails(n): pass
+@explicit
+@example(n=1)
+@given(n=st.integers())
+def test_fine(rto_timer, n):
+    with rto_timer.outage(): pass
+"""
+    )
+    outcome = drills(source, mode=mode)
+    assert outcome.verdicts == {
+        "test_all_rejected": "failed",
+        "test_example_xfails": "failed",
+        "test_fine": "passed",
+    }
+    for name in ("test_all_rejected", "test_example_xfails"):
+        assert outcome.drills[name]["error"].startswith("ObjectiveNotMeasured")

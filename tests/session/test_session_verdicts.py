@@ -427,3 +427,91 @@ def test_slip(rpo_timer):
     outcome.result.assert_outcomes(failed=1)
     assert "test_it.py:" in outcome.drills["test_slip"]["error"]
     assert "ledger.py" not in outcome.text
+
+
+def test_subtests_of_a_set_up_measure_nothing(drills, mode):
+    source = """
+@pytest.fixture
+def looked_at(subtests):
+    with subtests.test("in set-up"): assert True
+    yield
+@pytest.mark.rto("10m")
+def test_it(looked_at, rto_timer):
+    with rto_timer.outage(): time.sleep(0.001)
+@pytest.mark.rto("1us")
+def test_slow(looked_at, rto_timer):
+    with rto_timer.outage(): time.sleep(0.001)
+"""
+    pytest.importorskip("_pytest.subtests")
+    outcome = drills(source, "-p", "no:rerunfailures", mode=mode)
+    assert outcome.verdicts == {"test_it": "passed", "test_slow": "failed"}
+    assert all(drill["rto"]["actual_s"] >= 0.001 for drill in outcome.drills.values())
+
+
+def test_set_up_that_somebody_ended_before_us_has_failed(drills, pytester, mode):
+    pytester.makeconftest(
+        """
+import pytest
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    if "no" in item.name: pytest.fail("no lab today")
+    if "skip" in item.name: pytest.skip("no lab today")
+    return (yield)
+"""
+    )
+    source = "".join(
+        f'@pytest.mark.dr_service("x")\ndef test_{name}(): pass\n' for name in ("no", "skip", "go")
+    )
+    outcome = drills(source, mode=mode)
+    assert outcome.verdicts == {
+        "test_no": "failed",
+        "test_skip": "not_verified",
+        "test_go": "passed",
+    }
+    assert "no lab today" in outcome.drills["test_no"]["error"]
+    assert outcome.drills["test_skip"]["reason"] == "no lab today"
+
+
+def test_verdict_is_the_outcome_that_pytest_ends_with(drills, pytester, mode):
+    pytester.makeconftest(
+        """
+import pytest
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "call": report.outcome, report.longrepr = "failed", "resource leak found"
+    return report
+"""
+    )
+    source = '@pytest.mark.dr_service("x")\ndef test_it(): pass\n'
+    outcome = drills(source, mode=mode)
+    outcome.result.assert_outcomes(failed=1)
+    assert outcome.verdicts == {"test_it": "failed"}
+    assert outcome.drills["test_it"]["error"] == "resource leak found"
+
+
+def test_error_that_takes_no_note_stays_what_it_is(drills, mode):
+    source = """
+class Stubborn(Exception):
+    def add_note(self, text): raise TypeError
+@pytest.mark.rto("1s")
+def test_it(rto_timer):
+    rto_timer.disaster()
+    raise Stubborn("the body's own")
+"""
+    outcome = drills(source, mode=mode)
+    outcome.result.assert_outcomes(failed=1)
+    drill = outcome.drills["test_it"]
+    assert "the body's own" in drill["error"]
+    assert drill["notes"] == ["NotRecovered: still open when the drill ended: never recovered"]
+
+
+def test_exit_is_no_failure_of_the_drill(drills):
+    source = """
+@pytest.mark.rto("1s")
+def test_it(rto_timer):
+    with rto_timer.outage(): pytest.exit("enough")
+"""
+    outcome = drills(source)
+    outcome.result.stdout.fnmatch_lines(["!*Exit: enough !*"])
+    assert outcome.verdicts == {"test_it": "failed"}

@@ -4,6 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# A Python named on the command line is meant: a .venv of another one gives way.
+WHICH := import sys; print(sys.base_prefix, sys.version)
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell $(BIN)/python -c '$(WHICH)' 2>/dev/null),$(shell $(PYTHON) -c '$(WHICH)' 2>/dev/null))
+STALE := $(shell rm -f $(READY) $(VENV)/.ready-dev)--clear
+endif
+endif
+
 # Where it is set, every pytest that a test starts would rewrite all plugins' asserts anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -35,10 +43,13 @@ bench: $(READY)
 	$(BIN)/python tests/benchmarks/plugin_cost.py
 
 $(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) is not on this machine; name a Python 3.11 or newer: make $(MAKECMDGOALS)" \
+			"PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "pytest-drdrill needs Python 3.11 or newer; $$($(PYTHON) --version 2>&1) was found." \
 			"Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { \
+	@$(PYTHON) -m venv $(STALE) $(VENV) || { \
 		echo "$(PYTHON) can't make a virtual environment; on Debian and Ubuntu, install python3-venv" >&2; \
 		exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'

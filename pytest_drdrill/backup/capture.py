@@ -23,6 +23,8 @@ _SMALL = 1 << 20
 """Files below this many bytes are read in one go, larger ones by blocks of it."""
 _ATTEMPTS = 3
 """How often a file is read that changes while it is read."""
+_WARNINGS = 1000
+"""How many warnings a job keeps: they go into its metadata, which has to stay of readable size."""
 
 
 def capture(
@@ -43,7 +45,7 @@ def capture(
             stored again, its line names the backup that holds it.
 
     Raises:
-        BackupError: something can't be read; the message names it.
+        BackupError: something can't be read, or the source itself vanished; the message names it.
     """
     _Capture(source, job, tar, manifest, iter(base)).run()
 
@@ -67,6 +69,7 @@ class _Capture:
         # Only files with several names are remembered: by device and inode, their first entry.
         self._first_names: dict[tuple[int, int], Entry] = {}
         self._buffer = memoryview(bytearray(_SMALL))
+        self._unnamed = 0  # warnings beyond those that the job keeps
 
     def run(self) -> None:
         job = self._job
@@ -82,14 +85,17 @@ class _Capture:
                 if kind == "folder":
                     pending.append(iter(self._source.listing(path)))
             except Vanished:
-                job.warnings.append(f"{path!r} vanished or changed its type while it was read")
+                self._warn(f"{path!r} vanished or changed its type while it was read")
+        self._source.check_there()
+        if self._unnamed:
+            job.warnings.append(f"and {self._unnamed} more warnings, which are not listed")
         self._write(END)
         job.stored_bytes = self._position
         job.manifest_sha256 = self._digest.hexdigest()
 
     def _add(self, path: str, kind: Kind) -> None:
         if kind == "other":
-            self._job.warnings.append(f"{path!r} is no file, folder or symlink; it was left out")
+            self._warn(f"{path!r} is no file, folder or symlink; it was left out")
             return
         start = self._position
         try:
@@ -126,7 +132,9 @@ class _Capture:
                 if not stat.S_ISREG(status.st_mode):
                     raise Vanished
                 key = (status.st_dev, status.st_ino)
-                if status.st_nlink > 1 and (first := self._first_names.get(key)):
+                first = self._first_names.get(key) if status.st_nlink > 1 else None
+                # The same number may be another file by now, or the file have other content.
+                if first is not None and _moments_of(first) == _moments(status):
                     return self._further_name(path, first)
                 start = self._position
                 entry = self._content(path, fd, status)
@@ -138,7 +146,7 @@ class _Capture:
             if attempt < _ATTEMPTS:
                 self._rewind(start)
         else:
-            self._job.warnings.append(
+            self._warn(
                 f"{path!r} changed while it was read, {_ATTEMPTS} times; "
                 "its copy may mix older and newer content"
             )
@@ -149,7 +157,7 @@ class _Capture:
         if entry.hardlink is None:
             self._job.size_bytes += entry.size
         if status.st_nlink > 1:
-            self._first_names.setdefault((status.st_dev, status.st_ino), entry)
+            self._first_names[status.st_dev, status.st_ino] = entry
         return entry
 
     def _further_name(self, path: str, first: Entry) -> Entry:
@@ -223,6 +231,12 @@ class _Capture:
             backup=self._job.id,
         )
 
+    def _warn(self, text: str) -> None:
+        if len(self._job.warnings) < _WARNINGS:
+            self._job.warnings.append(text)
+        else:
+            self._unnamed += 1
+
     def _write(self, data: bytes | memoryview) -> None:
         self._tar.write(data)
         self._position += len(data)
@@ -273,3 +287,7 @@ def _is_same(entry: Entry, status: os.stat_result) -> bool:
 
 def _moments(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _moments_of(entry: Entry) -> tuple[int, int, int]:
+    return entry.size, entry.mtime_ns, entry.ctime_ns

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
 from pytest_drdrill.backup.errors import BackupDamaged
+from pytest_drdrill.backup.regular import open_regular
 from pytest_drdrill.backup.store import TAR
 from pytest_drdrill.backup.tar import END, header, padding
 
@@ -112,7 +113,7 @@ class Contents:
         if known is None:
             path = self._job.destination_path / holder / TAR
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+                fd = open_regular(path)
                 known = self._tars[holder] = fd, os.fstat(fd).st_size
             except OSError as error:
                 raise self._unreadable(holder, error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.capture import capture
@@ -14,6 +15,7 @@ from pytest_drdrill.backup.store import TAR, Store, absolute, refuse_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from pytest_drdrill.clock import Clock
 
@@ -38,10 +40,8 @@ def create(
             makes it self-contained. Called as the one writer.
     """
     created_at = clock.now()
-    folder, store = absolute(source), Store(destination)
-    if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "does not exist"
-        raise BackupRefused(f"the source {folder} {what}")
+    folder, store = absolute(source, "the source"), Store(destination)
+    _check_source(folder)
     refuse_overlap(folder, store.path, "the source")
     with store.writing():
         earlier = store.jobs()
@@ -67,6 +67,17 @@ def create(
                 raise BackupError(job.error_message, job=job) from error
             raise
     return job
+
+
+def _check_source(folder: Path) -> None:
+    try:
+        status = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise BackupRefused(f"the source {folder} does not exist") from None
+    except OSError as error:
+        raise BackupRefused(f"can't read the source {folder}: {error.strerror}") from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise BackupRefused(f"the source {folder} is no folder")
 
 
 def _run(job: BackupJob, store: Store, clock: Clock, base: BackupJob | None) -> None:

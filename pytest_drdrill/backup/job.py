@@ -54,14 +54,15 @@ class BackupJob:
         completed_at: when all was read and written; None until then, and in a failed job.
         status: pending, running, completed or failed.
         size_bytes: bytes of the files in the backed-up tree, hard-linked ones counted once.
-        stored_bytes: bytes of this backup's own ``data.tar``.
-        file_count: regular files in the tree, every name of a hard-linked one counted.
-        entry_count: all entries: files, folders (the source itself too) and symlinks.
         error_message: why the job failed, or None.
         recovery_point: the moment it *began* reading the source: what was written later may be
             missing.
         warnings: what a reader of the backup should know: files that vanished or kept changing
-            while they were read, and entries that no backup can hold (FIFOs, sockets, devices).
+            while they were read, and entries that no backup can hold (FIFOs, sockets, devices);
+            the first thousand, and how many more there were.
+        stored_bytes: bytes of this backup's own ``data.tar``.
+        file_count: regular files in the tree, every name of a hard-linked one counted.
+        entry_count: all entries: files, folders (the source itself too) and symlinks.
         parent_id: the backup that this one builds on, or None for a self-contained one.
         manifest_sha256: hash of the manifest, as hexadecimal digits; None until it is written.
     """
@@ -75,12 +76,12 @@ class BackupJob:
     completed_at: datetime | None = None
     status: BackupStatus = BackupStatus.PENDING
     size_bytes: int = 0
-    stored_bytes: int = 0
-    file_count: int = 0
-    entry_count: int = 0
     error_message: str | None = None
     recovery_point: datetime | None = None
     warnings: list[str] = field(default_factory=list)
+    stored_bytes: int = 0
+    file_count: int = 0
+    entry_count: int = 0
     parent_id: str | None = None
     manifest_sha256: str | None = None
 

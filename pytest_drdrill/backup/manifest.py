@@ -9,6 +9,7 @@ that is not UTF-8 has each odd byte as a surrogate escape (``\udcff``).
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_drdrill.backup.errors import BackupDamaged
 from pytest_drdrill.backup.job import is_id
+from pytest_drdrill.backup.regular import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,7 +114,7 @@ def read_manifest(job: BackupJob) -> Iterator[Entry]:
     path = job.path / MANIFEST
     try:
         _check_hash(path, job)
-        with path.open("rb") as lines:
+        with os.fdopen(open_regular(path), "rb") as lines:
             yield from _checked_entries(lines.readline, job)
     except OSError as error:
         raise BackupDamaged(
@@ -124,7 +126,7 @@ def read_manifest(job: BackupJob) -> Iterator[Entry]:
 
 def _check_hash(path: Path, job: BackupJob) -> None:
     digest = sha256()
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         while block := file.read(_LINE):
             digest.update(block)
     if digest.hexdigest() != job.manifest_sha256:
@@ -208,14 +210,16 @@ def _check_kind(entry: Entry) -> None:
 
 
 _WORD = 2**63 - 1
+_NS_MIN = -(2**63) * 10**9  # the kernel counts seconds in 64 bits, beside the nanoseconds
+_NS_MAX = 2**63 * 10**9 - 1
 _ID_MAX = 2**32 - 2  # the number above means "leave it" to chown
 _RANGES = (
     ("size", 0, _WORD),
     ("offset", 0, _WORD),
     ("uid", 0, _ID_MAX),
     ("gid", 0, _ID_MAX),
-    ("mtime_ns", -_WORD, _WORD),
-    ("ctime_ns", -_WORD, _WORD),
+    ("mtime_ns", _NS_MIN, _NS_MAX),
+    ("ctime_ns", _NS_MIN, _NS_MAX),
     ("ino", 0, 2**64 - 1),
     ("nlink", 0, _WORD),
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
-import tempfile
-from contextlib import suppress
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,10 @@ from pytest_drdrill.backup.contents import Contents
 from pytest_drdrill.backup.errors import BackupDamaged, BackupError, RestoreTargetError
 from pytest_drdrill.backup.job import is_id
 from pytest_drdrill.backup.manifest import MANIFEST, ROOT, read_manifest
+from pytest_drdrill.backup.remove import remove_tree
 from pytest_drdrill.backup.store import refuse_overlap
-from pytest_drdrill.backup.swap import remove_tree, swap_paths, swap_tree
+from pytest_drdrill.backup.swap import beside, move_in, swap_paths, swap_tree
+from pytest_drdrill.faults.mounts import is_within, mounts_within
 
 if TYPE_CHECKING:
     from pytest_drdrill.backup.job import BackupJob
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from pytest_drdrill.backup.selection import Selection
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_NOT_ALLOWED = {errno.EPERM, errno.EACCES, errno.EINVAL}  # EINVAL: a number with no owner here
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+_log = logging.getLogger("pytest_drdrill.backup")
 
 
 @dataclass(slots=True)
@@ -34,7 +40,8 @@ class RestoreResult:
         file_count: files, every name of a hard-linked one counted.
         size_bytes: bytes written to them, hard-linked ones counted once.
         warnings: what could not be done beside the restore itself: owners that could not be given
-            back, a replaced folder that could not be removed.
+            back, setuid and setgid bits left out for that, a replaced folder that could not be
+            removed.
     """
 
     job_id: str
@@ -46,34 +53,42 @@ class RestoreResult:
 
 def restore(job: BackupJob, target: Path, *, replace: bool, selection: Selection) -> RestoreResult:
     """Restore a backup, or some of its paths, as ``BackupStrategy.restore_backup`` describes."""
-    in_use = _check_target(job, target, replace=replace)
+    in_use = _check_target(job, target, replace=replace, selection=selection)
     result = RestoreResult(job.id, target)
     stage = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.restoring-", dir=target.parent))
+        stage = beside(target, "restoring")
         _write_stage(job, stage, selection, result)
-        if in_use and not selection.is_all:
-            swap_paths(stage, target, selection.paths, result.warnings)
-        else:
+        if replace and selection.is_all:
             swap_tree(stage, target, result.warnings)
+        elif in_use or not move_in(stage, target):
+            if not replace:
+                raise RestoreTargetError(
+                    f"{target} was filled while backup {job.id} was restored, and is left as it is",
+                    job=job,
+                )
+            swap_paths(stage, target, selection.paths, result.warnings)
     except OSError as error:
         reasons = [error.strerror or str(error), *getattr(error, "__notes__", ())]
         raise BackupError(
             f"can't restore backup {job.id} to {target}: {'; '.join(reasons)}", job=job
         ) from error
     finally:
-        if stage is not None:
-            with suppress(FileNotFoundError):  # swapped in
+        if stage is not None and os.path.lexists(stage):  # else it is in its place
+            try:
                 remove_tree(stage)
+            except OSError as error:
+                _log.warning("the leftover %s can't be removed: %s", stage, error.strerror)
     return result
 
 
-def _check_target(job: BackupJob, target: Path, *, replace: bool) -> bool:
+def _check_target(job: BackupJob, target: Path, *, replace: bool, selection: Selection) -> bool:
     """Whether the target holds anything; refuses one that can't take the restored tree."""
-    if target.is_symlink():
+    mode = _mode_of(target)
+    if stat.S_ISLNK(mode):
         raise RestoreTargetError(f"{target} is a symlink; name the folder that it points to")
-    if target.exists() and not target.is_dir():
+    if mode and not stat.S_ISDIR(mode):
         raise RestoreTargetError(f"{target} is no folder, so nothing can be restored into it")
     real = Path(os.path.realpath(target))
     store = Path(os.path.realpath(job.destination_path))
@@ -83,12 +98,38 @@ def _check_target(job: BackupJob, target: Path, *, replace: bool) -> bool:
         except BackupError as error:
             raise RestoreTargetError(str(error)) from None
     try:
-        in_use = target.is_dir() and any(target.iterdir())
+        in_use = stat.S_ISDIR(mode) and any(target.iterdir())
     except OSError as error:
         raise RestoreTargetError(f"can't read {target}: {error.strerror}") from error
     if in_use and not replace:
         raise RestoreTargetError(f"{target} is not empty; replace=True would replace what it holds")
+    _refuse_mounts(target, str(real), selection)
     return in_use
+
+
+def _mode_of(target: Path) -> int:
+    """The type and mode of what is at a path, 0 where nothing is."""
+    try:
+        return target.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        raise RestoreTargetError(f"can't restore to {target}: {error.strerror}") from error
+
+
+def _refuse_mounts(target: Path, real: str, selection: Selection) -> None:
+    """Refuse a mount point where something would be moved: what it holds lies elsewhere."""
+    for mount in mounts_within(real):
+        if mount == real:
+            raise RestoreTargetError(
+                f"{target} is a mount point, which nothing can take the place of; "
+                "restore to a folder below it"
+            )
+        chosen = [f"{real}/{path}" for path in selection.paths]
+        if selection.is_all or any(is_within(p, mount) or is_within(mount, p) for p in chosen):
+            raise RestoreTargetError(
+                f"{mount} is a mount point in {target}; what it holds can't be replaced"
+            )
 
 
 def _write_stage(job: BackupJob, stage: Path, selection: Selection, result: RestoreResult) -> None:
@@ -120,13 +161,15 @@ class _Writer:
         self._contents = contents
         self._result = result
         self._gives_owners = os.geteuid() == 0
+        self._without_bits: list[str] = []  # what lost its setuid or setgid bit with its owner
+        self._owners_left = False
         # From the root down to the current one: their modes and times are set when all is in them.
         self._folders: list[Entry] = []
         # Only files with several names: the first name of each that was written, and its hash.
         self._linked: dict[str, tuple[str, str | None]] = {}
 
     def put(self, entry: Entry) -> None:
-        while self._folders and not _is_within(entry.path, self._folders[-1].path):
+        while self._folders and not _is_inside(entry.path, self._folders[-1].path):
             self._close_folder()
         if entry.type == "folder":
             if entry.path != ROOT:
@@ -142,6 +185,11 @@ class _Writer:
     def finish(self) -> None:
         while self._folders:
             self._close_folder()
+        if lost := self._without_bits:
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            self._result.warnings.append(
+                f"{lost[0]!r}{more} lost setuid and setgid, as the owner could not be given back"
+            )
 
     def _put_file(self, entry: Entry) -> None:
         self._result.file_count += 1
@@ -164,7 +212,7 @@ class _Writer:
             if not self._contents.copy(entry, fd):
                 raise BackupDamaged.naming(self._job, [entry.path])
             self._give_owner(entry, fd)
-            os.fchmod(fd, entry.mode)
+            os.fchmod(fd, self._mode(entry, fd))
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
@@ -173,7 +221,7 @@ class _Writer:
     def _close_folder(self) -> None:
         entry = self._folders.pop()
         self._give_owner(entry, entry.path)
-        os.chmod(entry.path, entry.mode, dir_fd=self._root)
+        os.chmod(entry.path, self._mode(entry, entry.path), dir_fd=self._root)
         self._give_time(entry)
 
     def _give_time(self, entry: Entry) -> None:
@@ -189,11 +237,27 @@ class _Writer:
                 os.fchown(of, entry.uid, entry.gid)
             else:
                 os.chown(of, entry.uid, entry.gid, dir_fd=self._root, follow_symlinks=False)
-        except PermissionError as error:
-            # Root of a container may lack the right; modes and contents matter more.
-            self._gives_owners = False
-            self._result.warnings.append(f"owners could not be given back: {error.strerror}")
+        except OSError as error:
+            # Root of a container may lack the right, or know no such owner; contents matter more.
+            if error.errno not in _NOT_ALLOWED:
+                raise
+            if not self._owners_left:
+                self._result.warnings.append(f"owners could not be given back: {error.strerror}")
+            self._owners_left = True
+
+    def _mode(self, entry: Entry, of: int | str) -> int:
+        """The mode to set: setuid and setgid would give away the rights of a wrong owner."""
+        if not entry.mode & _SET_ID:
+            return entry.mode
+        if isinstance(of, int):
+            status = os.fstat(of)
+        else:
+            status = os.stat(of, dir_fd=self._root, follow_symlinks=False)
+        if (status.st_uid, status.st_gid) == (entry.uid, entry.gid):
+            return entry.mode
+        self._without_bits.append(entry.path)
+        return entry.mode & ~_SET_ID
 
 
-def _is_within(path: str, folder: str) -> bool:
+def _is_inside(path: str, folder: str) -> bool:
     return folder == ROOT or path.startswith(folder + "/")

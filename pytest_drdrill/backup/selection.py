@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,6 @@ from pytest_drdrill.backup.errors import BackupRefused
 from pytest_drdrill.backup.manifest import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pytest_drdrill.backup.job import BackupJob
     from pytest_drdrill.backup.manifest import Entry
 
@@ -23,12 +22,15 @@ class Selection:
         paths: relative to the backed-up folder; None for all.
 
     Raises:
-        BackupRefused: no path at all, or one that is absolute or holds ``..``.
+        TypeError: something that is no path.
+        BackupRefused: no path at all, or one that is empty, absolute or holds ``..``.
     """
 
     def __init__(self, paths: Iterable[str | os.PathLike[str]] | None) -> None:
         if isinstance(paths, str | bytes | os.PathLike):
             raise BackupRefused(f"paths is a list of paths, not the single path {paths!r}")
+        if paths is not None and not isinstance(paths, Iterable):
+            raise TypeError(f"paths is a list of paths, not {paths!r:.80}")
         chosen = {ROOT} if paths is None else {_normal(path) for path in paths}
         if not chosen:
             raise BackupRefused("paths names nothing to restore")
@@ -62,7 +64,12 @@ class Selection:
 
 
 def _normal(path: str | os.PathLike[str]) -> str:
-    pure = PurePosixPath(os.fspath(path))
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise TypeError(f"paths holds texts and Paths, not {path!r:.80}")
+    if not text:
+        raise BackupRefused("paths holds an empty path, which names nothing")
+    pure = PurePosixPath(text)
     if pure.is_absolute() or ".." in pure.parts:
         raise BackupRefused(f"paths are relative to the backed-up folder; {str(pure)!r} is not")
     return str(pure)

@@ -17,7 +17,8 @@ Kind = Literal["file", "folder", "symlink", "other"]
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # Should a FIFO take the file's place at the last moment, opening it must not wait for a writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-_VANISHED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
+# A stale handle is no such sign where a path is opened: there it is the source's own that is stale.
+_VANISHED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 class Vanished(Exception):  # noqa: N818 - an event of the walk, caught there
@@ -90,10 +91,30 @@ class Source:
 
     def read(self, path: str, fd: int, buffer: memoryview) -> int:
         """Fill a buffer from an open file; the number of bytes, fewer only at its end."""
+        filled = 0
         try:
-            return os.readv(fd, [buffer])
+            # A network file system may give fewer at a time.
+            while filled < len(buffer) and (count := os.readv(fd, [buffer[filled:]])):
+                filled += count
         except OSError as error:
+            if error.errno == errno.ESTALE:  # removed on its server, with part of it read
+                raise Vanished from error
             self._fail(path, error)
+        return filled
+
+    def check_there(self) -> None:
+        """Whether the source itself is still there, so that what vanished was in it, not it.
+
+        Raises:
+            BackupError: it is gone.
+        """
+        try:
+            there = os.fstat(self._fd).st_nlink > 0
+            os.stat(self.root)  # noqa: PTH116 - asked for its error alone
+        except OSError as error:
+            self._fail(ROOT, error)
+        if not there:
+            self._fail(ROOT, OSError(errno.ENOENT, "it was removed while it was read"))
 
     def _fail(self, path: str, error: OSError) -> NoReturn:
         if error.errno in _VANISHED and path != ROOT:

@@ -9,6 +9,7 @@ the process that holds it; readers need none.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_drdrill.backup.errors import (
     BackupDamaged,
+    BackupError,
     BackupLocked,
     BackupNotFound,
     BackupRefused,
@@ -32,6 +34,7 @@ from pytest_drdrill.backup.job import (
     number_of,
 )
 from pytest_drdrill.backup.manifest import MANIFEST
+from pytest_drdrill.backup.regular import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +46,8 @@ _PART = "metadata.json.part"
 _LOCK = ".lock"
 _ANY_FORMAT = re.compile(r"drdrill-backup/[0-9]+")
 _METADATA_LIMIT = 64 << 20
+_NUMBER_LIMIT = 10**12
+_IN_USE = {errno.ENOTEMPTY, errno.EEXIST}
 _log = logging.getLogger("pytest_drdrill.backup")
 
 
@@ -50,17 +55,16 @@ class Store:
     """The backups in one destination."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = absolute(path)
+        self.path = absolute(path, "the destination")
 
     def jobs(self) -> list[BackupJob]:
         """The completed backups, newest first.
 
-        One whose metadata is damaged is no longer a backup to rely on: it is left out, and a
-        warning of the logger ``pytest_drdrill.backup`` names it.
+        One whose metadata is damaged, or of another format, is none to rely on: it is left out, and
+        a warning of the logger ``pytest_drdrill.backup`` names it.
 
         Raises:
-            BackupRefused: there is no such folder, it can't be read, or it holds backups of
-                another format.
+            BackupRefused: there is no such folder, or it can't be read.
         """
         jobs = []
         for name in self._names():
@@ -68,7 +72,7 @@ class Store:
                 jobs.append(self.load(name))
             except BackupNotFound:
                 continue
-            except BackupDamaged as error:
+            except (BackupDamaged, BackupRefused) as error:
                 _log.warning("left out of the list of backups: %s", error)
         return sorted(jobs, key=lambda job: (number_of(job.id), job.created_at), reverse=True)
 
@@ -82,7 +86,7 @@ class Store:
         """
         path = self.path / checked_id(job_id) / METADATA
         try:
-            with path.open("rb") as file:
+            with os.fdopen(open_regular(path), "rb") as file:
                 data = file.read(_METADATA_LIMIT)
         except FileNotFoundError:
             raise BackupNotFound(f"there is no backup {job_id} in {self.path}") from None
@@ -118,19 +122,36 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BackupLocked(f"another run is writing to {self.path}; try later") from None
-            yield
+            try:
+                yield
+            finally:
+                # A child forked meanwhile has the descriptor too: closing it would not be enough.
+                fcntl.flock(lock, fcntl.LOCK_UN)
         finally:
             os.close(lock)
 
     def next_number(self) -> int:
         """The number of the next backup, above that of every folder that looks like one."""
-        return max((number_of(name) for name in self._names()), default=0) + 1
+        numbers = map(number_of, self._names())
+        # One that no destination gets to is somebody's own; what follows it would be no id.
+        return max((number for number in numbers if number < _NUMBER_LIMIT), default=0) + 1
 
     def clear_leftovers(self) -> None:
-        """Remove what died runs left behind; only for the one writer."""
+        """Remove what died runs left behind; only for the one writer.
+
+        Raises:
+            BackupRefused: one can't be removed, or may not even be looked at; names it.
+        """
         for name in self._names():
-            if not (self.path / name / METADATA).exists():
-                self.discard(name)
+            folder = self.path / name
+            try:
+                (folder / METADATA).lstat()
+            except FileNotFoundError:
+                self._clear(folder)
+            except OSError as error:  # it may well be a backup
+                raise BackupRefused(
+                    f"can't write to {self.path}: {folder} can't be looked into: {error.strerror}"
+                ) from error
 
     def discard(self, job_id: str) -> None:
         """Remove a backup or what there is of it; only for the one writer.
@@ -139,18 +160,42 @@ class Store:
         """
         folder = self.path / checked_id(job_id)
         try:
-            # The metadata first: without it, what remains is no backup at any moment.
-            for name in (METADATA, _PART, MANIFEST, TAR):
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
+            self._remove(folder)
         except OSError as error:
-            _log.warning("the leftover %s can't be removed: %s", folder, error.strerror)
+            self._log_leftover(folder, error)
+
+    def _clear(self, folder: Path) -> None:
+        try:
+            self._remove(folder)
+        except OSError as error:
+            if error.errno not in _IN_USE:
+                raise BackupRefused(
+                    f"can't write to {self.path}: the leftover {folder} of a run that died can't "
+                    f"be removed: {error.strerror}"
+                ) from error
+            self._log_leftover(folder, error)
+
+    def _remove(self, folder: Path) -> None:
+        # The metadata first: without it, what remains is no backup at any moment.
+        for name in (METADATA, _PART, MANIFEST, TAR):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+    def _log_leftover(self, folder: Path, error: OSError) -> None:
+        _log.warning("the leftover %s can't be removed: %s", folder, error.strerror)
 
     def publish(self, job: BackupJob) -> None:
-        """Make a backup whose tar and manifest are on the disk a completed one, in one step."""
+        """Make a backup whose tar and manifest are on the disk a completed one, in one step.
+
+        Raises:
+            BackupError: its metadata are more than any reader takes.
+        """
+        document = _document(job.to_metadata())
+        if len(document) > _METADATA_LIMIT:
+            raise BackupError(f"the metadata of backup {job.id} are above {_METADATA_LIMIT} bytes")
         part = job.path / _PART
         with part.open("xb") as file:
-            file.write(_document(job.to_metadata()))
+            file.write(document)
             file.flush()
             os.fsync(file.fileno())
         part.rename(job.path / METADATA)
@@ -171,9 +216,30 @@ class Store:
             raise BackupRefused(f"can't read {self.path}: {error.strerror}") from error
 
 
-def absolute(path: str | os.PathLike[str]) -> Path:
-    """The path from the root, without ``..``; symlinks stay as the caller wrote them."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symlinks
+def absolute(path: str | os.PathLike[str], what: str) -> Path:
+    """The path from the root, without ``..``; symlinks after the last one stay as they are written.
+
+    Args:
+        path: what the caller gave.
+        what: what it is to them, for the message.
+
+    Raises:
+        TypeError: it is no text.
+        BackupRefused: it is empty, or holds a NUL, which no path can.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is a text or a Path, not {text!r:.80}")
+    if not text:
+        raise BackupRefused(f"{what} is an empty path, which names no folder")
+    if "\0" in text:
+        raise BackupRefused(f"{what} {text!r:.80} holds a NUL, which no path can")
+    full = Path.cwd() / text
+    if ".." not in full.parts:
+        return full
+    # As the kernel does: above what a symlink points to, not above the symlink.
+    last = len(full.parts) - full.parts[::-1].index("..")
+    return Path(os.path.realpath(Path(*full.parts[:last])), *full.parts[last:])
 
 
 def sync_folder(path: Path) -> None:

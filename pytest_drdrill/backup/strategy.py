@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.create import create
-from pytest_drdrill.backup.errors import BackupDamaged, BackupRefused
+from pytest_drdrill.backup.errors import BackupDamaged, BackupRefused, RestoreTargetError
 from pytest_drdrill.backup.job import BackupJob, BackupStatus, BackupType
 from pytest_drdrill.backup.manifest import MANIFEST
 from pytest_drdrill.backup.restore import RestoreResult, restore
@@ -52,9 +52,10 @@ class BackupStrategy(ABC):
             devices, which are left out.
 
         Raises:
+            TypeError: a path is no text.
             BackupRefused: the source is no folder, it overlaps with the destination, or the
-                destination can't be written to or holds backups of another format. Nothing was
-                changed.
+                destination can't be written to or holds a leftover that can't be removed. Nothing
+                was backed up.
             BackupLocked: another run is writing to the destination.
             BackupError: something in the source can't be read, or the destination can't take it;
                 carries the job, its status failed. Earlier backups are untouched.
@@ -72,7 +73,8 @@ class BackupStrategy(ABC):
 
         Every hash is checked while the tree is written beside ``restore_path``; only then is it
         moved there. On any failure ``restore_path`` is what it was before. Modes, times to the
-        nanosecond, symlinks and hard links come back; owners do when run as root.
+        nanosecond, symlinks and hard links come back; owners do when run as
+        root; without its owner, an entry loses its setuid and setgid bits.
 
         Args:
             job: what to restore, from ``create_backup`` or ``list_backups``.
@@ -83,9 +85,10 @@ class BackupStrategy(ABC):
                 that they hold.
 
         Raises:
-            TypeError: ``job`` is no BackupJob.
-            RestoreTargetError: ``restore_path`` is not empty, no folder, a symlink, or overlaps
-                with the backups.
+            TypeError: ``job`` is no BackupJob, or a path is no text.
+            RestoreTargetError: ``restore_path`` is not empty (be it that it was filled during the
+                restore), no folder, a symlink, out of reach, or overlaps with the backups; or it
+                is a mount point, or one lies where something would be replaced.
             BackupNotFound: the backup is not there.
             BackupRefused: the job was never completed, its id or a path could lead elsewhere, or
                 the backup holds no such path.
@@ -94,7 +97,10 @@ class BackupStrategy(ABC):
         """
         selection = Selection(paths)
         stored = self._stored(job)
-        target = absolute(restore_path)
+        try:
+            target = absolute(restore_path, "the restore path")
+        except BackupRefused as error:
+            raise RestoreTargetError(str(error)) from None
         return restore(stored, target, replace=replace, selection=selection)
 
     def verify_backup(self, job: BackupJob) -> VerifyResult:
@@ -114,12 +120,11 @@ class BackupStrategy(ABC):
     def list_backups(self, destination: str | os.PathLike[str]) -> list[BackupJob]:
         """The completed backups in a destination, of every type, newest first.
 
-        One with damaged metadata is left out, with a warning of the logger
+        One with damaged metadata or of another format is left out, with a warning of the logger
         ``pytest_drdrill.backup`` that names it: no run may take it for the newest backup.
 
         Raises:
-            BackupRefused: there is no such folder, it can't be read, or it holds backups of
-                another format.
+            BackupRefused: there is no such folder, or it can't be read.
         """
         return Store(destination).jobs()
 

@@ -5,16 +5,37 @@ Nothing but renames happens until the new is in place; what was replaced is remo
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.errors import RestoreTargetError
+from pytest_drdrill.backup.remove import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_FILLED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
+_NAME = 100
+
+
+def move_in(stage: Path, target: Path) -> bool:
+    """Put a folder where nothing or an empty folder is, which gives way; whether that was so.
+
+    The kernel decides, at the moment of the rename: what came there meanwhile stays.
+
+    Raises:
+        OSError: the rename was refused for another reason.
+    """
+    try:
+        stage.rename(target)
+    except OSError as error:
+        if error.errno in _FILLED:
+            return False
+        raise
+    return True
 
 
 def swap_tree(stage: Path, target: Path, warnings: list[str]) -> None:
@@ -24,11 +45,11 @@ def swap_tree(stage: Path, target: Path, warnings: list[str]) -> None:
         OSError: a rename was refused; the target is what it was. Should it not have been possible
             to put it back, a note on the error says where it is: it is never removed then.
     """
-    if not target.exists() or not any(target.iterdir()):
-        stage.rename(target)  # an empty folder gives way
+    is_free = not target.exists() or not any(target.iterdir())
+    if is_free and move_in(stage, target):
         return
     # Beside it, not below: to move a folder into another one takes the right to write to it.
-    aside = _aside(target)
+    aside = beside(target, "replaced")
     moved: list[tuple[Path, Path]] = []
     try:
         _move(target, aside, moved)
@@ -47,7 +68,7 @@ def swap_paths(stage: Path, target: Path, paths: Sequence[str], warnings: list[s
         OSError: a rename was refused. In both cases the target is what it was.
     """
     units = [_unit(target, path) for path in paths]
-    aside = _aside(target)
+    aside = beside(target, "replaced")
     moved: list[tuple[Path, Path]] = []
     try:
         for number, unit in enumerate(units):
@@ -63,46 +84,11 @@ def swap_paths(stage: Path, target: Path, paths: Sequence[str], warnings: list[s
     _drop(aside, warnings)
 
 
-def remove_tree(path: Path) -> None:
-    """Remove a folder with all that it holds, folders without write permission included.
-
-    Raises:
-        OSError: something can't be removed.
-    """
-    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        # Not recursive: a tree may be deeper than Python's stack.
-        folders = ["."]
-        for folder in folders:
-            folders += _clear(root, folder)
-        for folder in reversed(folders[1:]):
-            os.rmdir(folder, dir_fd=root)
-    finally:
-        os.close(root)
-    path.rmdir()
-
-
-def _clear(root: int, folder: str) -> list[str]:
-    """Remove the files in a folder; the paths of the folders in it."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    try:
-        fd = os.open(folder, flags, dir_fd=root)
-    except PermissionError:
-        os.chmod(folder, 0o700, dir_fd=root)
-        fd = os.open(folder, flags, dir_fd=root)
-    try:
-        if not os.fstat(fd).st_mode & stat.S_IWUSR:
-            os.fchmod(fd, 0o700)
-        inner = []
-        with os.scandir(fd) as found:
-            for item in found:
-                if item.is_dir(follow_symlinks=False):
-                    inner.append(f"{folder}/{item.name}")
-                else:
-                    os.unlink(item.name, dir_fd=fd)
-        return inner
-    finally:
-        os.close(fd)
+def beside(target: Path, purpose: str) -> Path:
+    """A new folder beside another one, hidden, named for it and for what it is there for."""
+    # File systems count bytes, not characters.
+    name = os.fsencode(target.name)[:_NAME].decode(errors="ignore")
+    return Path(tempfile.mkdtemp(prefix=f".{name}.{purpose}-", dir=target.parent))
 
 
 def _unit(target: Path, path: str) -> str:
@@ -132,11 +118,6 @@ def _put_back(moved: Sequence[tuple[Path, Path]], aside: Path, error: BaseExcept
             aside.rmdir()
     except OSError as late:
         error.add_note(f"what was to be replaced could not be put back ({late}); it is in {aside}")
-
-
-def _aside(target: Path) -> Path:
-    name = f".{target.name[:100]}.replaced-"
-    return Path(tempfile.mkdtemp(prefix=name, dir=target.parent))
 
 
 def _drop(aside: Path, warnings: list[str]) -> None:

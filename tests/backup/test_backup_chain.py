@@ -3,12 +3,15 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from backup_trees import flip, make_tree, picture
 
 from pytest_drdrill.backup import BackupDamaged, BackupType
+from pytest_drdrill.backup.capture import _is_same, _moments, _moments_of
 from pytest_drdrill.backup.create import create
+from pytest_drdrill.backup.manifest import read_manifest
 from pytest_drdrill.clock import RealClock
 
 
@@ -76,6 +79,31 @@ def test_a_rewrite_that_hides_its_mtime_is_seen(full, on_newest, small, vault, t
     (small / "new").rename(small / "a.txt")
     full.restore_backup(on_newest(small, vault), tmp_path / "restored")
     assert (tmp_path / "restored" / "a.txt").read_text() == "ALPHA"
+
+
+STATUS = ["mode", "size", "mtime_ns", "ctime_ns", "ino", "nlink", "uid", "gid"]
+
+
+@pytest.mark.parametrize("name", STATUS)
+def test_each_part_of_the_status_tells_a_change(full, small, vault, name):
+    job = full.create_backup(small, vault)
+    (entry,) = [entry for entry in read_manifest(job) if entry.path == "a.txt"]
+    status = (small / "a.txt").lstat()
+    assert _is_same(entry, status)
+    values = {f"st_{part}": getattr(status, f"st_{part}") for part in STATUS}
+    values[f"st_{name}"] += 1
+    assert not _is_same(entry, SimpleNamespace(**values))
+
+
+@pytest.mark.parametrize("name", ["st_size", "st_mtime_ns", "st_ctime_ns"])
+def test_each_moment_tells_a_file_from_the_first_of_its_number(full, small, vault, name):
+    job = full.create_backup(small, vault)
+    (entry,) = [entry for entry in read_manifest(job) if entry.path == "a.txt"]
+    status = (small / "a.txt").lstat()
+    values = {part: getattr(status, part) for part in ("st_size", "st_mtime_ns", "st_ctime_ns")}
+    assert _moments_of(entry) == _moments(SimpleNamespace(**values))
+    values[name] += 1
+    assert _moments_of(entry) != _moments(SimpleNamespace(**values))
 
 
 def test_a_damaged_base_is_named(full, on_newest, source, vault, tmp_path):

@@ -3,12 +3,20 @@ which they change is chosen."""
 
 import errno
 import os
+import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from backup_trees import picture
 
-from pytest_drdrill.backup import BackupError, BackupStatus, capture
+from pytest_drdrill.backup import (
+    BackupError,
+    BackupStatus,
+    FullBackupStrategy,
+    capture,
+    create,
+)
 from pytest_drdrill.backup.source import Source
 
 LARGE = 3 << 20
@@ -164,6 +172,112 @@ def test_a_file_that_turns_into_something_else(full, small, vault, tmp_path, whe
     assert job.warnings == ["'a.txt' vanished or changed its type while it was read"]
     full.verify_backup(job)
     full.restore_backup(job, tmp_path / "restored")
+
+
+def test_a_folder_that_turns_into_a_symlink_is_not_listed_through_it(
+    full, small, vault, when, tmp_path
+):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").touch()
+
+    def turn():
+        (small / "sub").rename(tmp_path / "moved")
+        (small / "sub").symlink_to(tmp_path / "outside")
+
+    when("lstat", "sub", turn)
+    job = full.create_backup(small, vault)
+    assert job.warnings == ["'sub' vanished or changed its type while it was read"]
+    assert "secret" not in (job.path / "manifest.jsonl").read_text()
+
+
+def test_a_further_name_with_other_content_is_read_itself(
+    full, small, vault, tmp_path, monkeypatch
+):
+    # As when the number of a removed file is given to a new one.
+    for name in ("b.txt", "c.txt"):
+        (small / name).hardlink_to(small / "a.txt")
+    real = Source.open
+
+    def rewritten_first(self, path):
+        if path == "b.txt":
+            (small / path).write_text("quite another content")
+        return real(self, path)
+
+    monkeypatch.setattr(Source, "open", rewritten_first)
+    job = full.create_backup(small, vault)
+    full.verify_backup(job)
+    full.restore_backup(job, tmp_path / "restored")
+    restored = tmp_path / "restored"
+    assert (restored / "a.txt").read_text() == "alpha"
+    assert (restored / "b.txt").read_text() == "quite another content"
+    assert (restored / "c.txt").samefile(restored / "b.txt")
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced"])
+def test_a_source_that_vanishes_fails_the_job(full, small, vault, tmp_path, when, how):
+    def vanish():
+        small.rename(tmp_path / "moved")
+        if how != "moved":
+            shutil.rmtree(tmp_path / "moved")
+        if how == "replaced":
+            small.mkdir()
+
+    when("listing", ".", vanish)
+    with pytest.raises(BackupError, match=r"can't read '.*/small': ") as caught:
+        full.create_backup(small, vault)
+    assert caught.value.job.status is BackupStatus.FAILED
+    assert full.list_backups(vault) == []
+
+
+def test_a_source_whose_handle_is_stale_fails_the_job(full, small, vault, monkeypatch):
+    # As a network file system does it whose export was taken away: nothing opens any more.
+    real = os.open
+
+    def stale(path, flags, *args, **options):
+        if path == "z.txt":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(path, flags, *args, **options)
+
+    monkeypatch.setattr(os, "open", stale)
+    with pytest.raises(BackupError, match=f"z.txt': {os.strerror(errno.ESTALE)}"):
+        full.create_backup(small, vault)
+    monkeypatch.undo()
+    assert full.list_backups(vault) == []
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_a_read_that_gives_less_than_asked_for_goes_on(
+    full, small, vault, tmp_path, monkeypatch, size
+):
+    (small / "log").write_bytes(os.urandom(size))
+    real = os.readv
+    monkeypatch.setattr(os, "readv", lambda fd, to: real(fd, [to[0][: len(to[0]) // 2 + 1]]))
+    job = full.create_backup(small, vault)
+    assert job.warnings == []
+    full.restore_backup(job, tmp_path / "restored")
+    assert picture(tmp_path / "restored") == picture(small)
+
+
+def test_the_recovery_point_is_before_anything_is_read(small, vault, monkeypatch):
+    class Steps:
+        moment = datetime(2030, 1, 1, tzinfo=UTC)
+
+        def now(self):
+            self.moment += timedelta(seconds=1)
+            return self.moment
+
+    clock = Steps()
+    real = create.capture
+    changed = []
+
+    def change_first(*args):
+        (small / "a.txt").write_text("changed when capture had begun")
+        changed.append(clock.now())
+        real(*args)
+
+    monkeypatch.setattr(create, "capture", change_first)
+    job = FullBackupStrategy(clock=clock).create_backup(small, vault)
+    assert job.recovery_point < changed[0] < job.completed_at
 
 
 @pytest.mark.parametrize("into", ["file", "symlink"])

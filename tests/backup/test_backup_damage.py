@@ -8,7 +8,7 @@ import tarfile
 import pytest
 from backup_trees import flip, picture, rewrite_manifest
 
-from pytest_drdrill.backup import BackupDamaged, BackupError, BackupRefused
+from pytest_drdrill.backup import BackupDamaged, BackupRefused
 
 
 @pytest.fixture
@@ -221,19 +221,66 @@ def test_a_hard_link_to_another_content_is_refused(full, job, refused):
     refused(job, BackupDamaged)
 
 
-def test_another_format_is_refused_not_guessed_at(full, job, small, vault, refused):
-    path = job.path / "metadata.json"
-    path.write_bytes(path.read_bytes().replace(b"drdrill-backup/1", b"drdrill-backup/2"))
-    before = picture(vault)
-    for attempt in (
-        lambda: full.list_backups(vault),
-        lambda: full.verify_backup(job),
-        lambda: full.create_backup(small, vault),
-    ):
-        with pytest.raises(BackupRefused, match="'drdrill-backup/2'; this version reads"):
-            attempt()
-    after = picture(vault)
-    after.pop(b"./.lock", None)
-    before.pop(b"./.lock", None)
-    assert before == after
-    refused(job, BackupError)
+@pytest.mark.parametrize(
+    ("version", "error", "message"),
+    [
+        (b"drdrill-backup/2", BackupRefused, "'drdrill-backup/2'; this version reads"),
+        (b"drdrill-backup/0", BackupRefused, "'drdrill-backup/0'; this version reads"),
+        (b"drdrill-backup/p", BackupDamaged, "is damaged: it is not what was written"),
+        (b"erdrill-backup/1", BackupDamaged, "is damaged: it is not what was written"),
+    ],
+)
+def test_another_format_is_refused_and_hides_no_other_backup(
+    full, job, small, vault, refused, caplog, version, error, message
+):
+    last = full.create_backup(small, vault)
+    path = last.path / "metadata.json"
+    path.write_bytes(path.read_bytes().replace(b"drdrill-backup/1", version))
+    before = picture(last.path)
+    with pytest.raises(error, match=message):
+        full.verify_backup(last)
+    refused(last, error)
+    with caplog.at_level(logging.WARNING, "pytest_drdrill.backup"):
+        assert full.list_backups(vault) == [job]
+    assert str(path) in caplog.text
+    new = full.create_backup(small, vault)
+    assert new.id.startswith("000003-full-")
+    assert full.list_backups(vault) == [new, job]
+    assert picture(last.path) == before
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "manifest.jsonl", "data.tar"])
+@pytest.mark.parametrize("kind", ["fifo", "symlink", "folder"])
+def test_what_is_no_file_in_a_files_place_is_damage(
+    full, job, vault, tmp_path, refused, name, kind
+):
+    (job.path / name).rename(tmp_path / "moved")
+    if kind == "fifo":
+        os.mkfifo(job.path / name)
+        # Were it opened to wait for a writer, this test would wait for ever.
+    elif kind == "symlink":
+        (job.path / name).symlink_to(tmp_path / "moved")
+    else:
+        (job.path / name).mkdir()
+    with pytest.raises(BackupDamaged) as caught:
+        full.verify_backup(job)
+    assert name in caught.value.damaged
+    assert name in refused(job, BackupDamaged).damaged
+    assert full.list_backups(vault) == ([] if name == "metadata.json" else [job])
+
+
+def test_bytes_at_another_offset_are_damage_though_they_are_the_same(full, small, vault):
+    # Who reads the tar alone would find the other file's.
+    (small / "b.txt").write_text("alpha")
+    job = full.create_backup(small, vault)
+    entries = {}
+
+    def swap(lines):
+        entries.update({entry["path"]: entry for entry in lines})
+        entries["b.txt"]["offset"] = entries["a.txt"]["offset"]
+        return lines
+
+    rewrite_manifest(job, swap)
+    with pytest.raises(BackupDamaged) as caught:
+        full.verify_backup(job)
+    assert caught.value.damaged == ("b.txt",)

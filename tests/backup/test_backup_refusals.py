@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import inspect
 import os
 import subprocess
 import sys
@@ -197,6 +198,37 @@ with Store(sys.argv[1]).writing():
     full.create_backup(small, vault)
 
 
+def test_a_child_forked_meanwhile_does_not_keep_the_lock(full, small, vault):
+    # The child stands for a worker that a thread started: it has a copy of every descriptor.
+    script = """
+import os, sys
+from pytest_drdrill.backup import FullBackupStrategy
+from pytest_drdrill.backup.store import Store
+end, begin = os.pipe()
+with Store(sys.argv[2]).writing():
+    child = os.fork()
+    if not child:
+        os.close(begin)
+        os.read(end, 1)
+        os._exit(0)
+print(FullBackupStrategy().create_backup(*sys.argv[1:]).status)
+os.close(begin)
+os.waitpid(child, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, small, vault], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("completed\n", "")
+
+
+def test_the_lock_is_taken_through_no_symlink(full, small, vault, tmp_path):
+    vault.mkdir()
+    (vault / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BackupRefused, match="can't write to"):
+        full.create_backup(small, vault)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_lock_that_nobody_holds_is_no_obstacle(full, small, vault):
     vault.mkdir()
     with (vault / ".lock").open("w") as lock:
@@ -263,6 +295,61 @@ def test_foreign_things_in_the_vault_are_left_alone(full, small, vault):
     assert (vault / "notes" / "data.tar").exists()
     assert (outside / "data.tar").exists()
     assert full.list_backups(vault) == [job]
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0])
+def test_a_leftover_that_can_not_be_removed_is_named(full, open_folder, as_user, mode):
+    # Of another user: it can't be removed, and may not even be looked into.
+    source, vault = open_folder / "source", open_folder / "vault"
+    with as_user():
+        source.mkdir()
+        job = full.create_backup(source, vault)
+    leftover = vault / "000007-full-20260101T000000Z"
+    leftover.mkdir()
+    (leftover / "data.tar").touch()
+    leftover.chmod(mode)
+    if os.geteuid() != 0:
+        leftover.chmod(0o500)  # one's own is as good, where it can't be written to
+    with as_user():
+        with pytest.raises(BackupRefused) as caught:
+            full.create_backup(source, vault)
+        assert full.list_backups(vault) == [job]
+    assert str(leftover) in one_sentence(caught.value)
+    assert "Permission denied" in str(caught.value)
+
+
+def test_a_folder_with_an_absurd_number_is_ignored(full, small, vault):
+    absurd = vault / ("9" * 18 + "-full-20260101T000000Z")
+    absurd.mkdir(parents=True)
+    (absurd / "mine").touch()
+    assert full.create_backup(small, vault).id.startswith("000001-full-")
+    assert full.create_backup(small, vault).id.startswith("000002-full-")
+    assert (absurd / "mine").exists()
+
+
+def test_the_fields_of_a_job_come_in_the_order_of_the_design():
+    names = list(inspect.signature(BackupJob).parameters)
+    assert names[:12] == [
+        "id",
+        "backup_type",
+        "source_path",
+        "destination_path",
+        "created_at",
+        "started_at",
+        "completed_at",
+        "status",
+        "size_bytes",
+        "error_message",
+        "recovery_point",
+        "warnings",
+    ]
+    assert names[12:] == [
+        "stored_bytes",
+        "file_count",
+        "entry_count",
+        "parent_id",
+        "manifest_sha256",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pytest_drdrill.backup import (
     BackupRefused,
     RestoreTargetError,
 )
-from pytest_drdrill.backup.swap import remove_tree
+from pytest_drdrill.backup.contents import Contents
+from pytest_drdrill.backup.remove import remove_tree
 
 
 @pytest.fixture
@@ -67,6 +68,84 @@ def test_a_target_in_use_takes_replace(full, job, small, target, untouched):
     assert picture(target) == picture(small)
     assert sorted(path.name for path in target.parent.iterdir()) == ["small", "target", "vault"]
     assert result.warnings == []
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Do something once, while the tree is written beside the target."""
+
+    def arrange(change):
+        real = Contents.copy
+        left = [change]
+
+        def copy(self, *args):
+            if left:
+                left.pop()()
+            return real(self, *args)
+
+        monkeypatch.setattr(Contents, "copy", copy)
+
+    return arrange
+
+
+@pytest.mark.parametrize("paths", [None, ["a.txt"]])
+@pytest.mark.parametrize("empty", [True, False])
+def test_what_arrives_in_the_target_meanwhile_stays(full, job, tmp_path, meanwhile, paths, empty):
+    target = tmp_path / "new"
+    if empty:
+        target.mkdir()
+
+    def arrive():
+        target.mkdir(exist_ok=True)
+        (target / "precious").write_text("written by a service")
+
+    meanwhile(arrive)
+    with pytest.raises(RestoreTargetError, match="new was filled while backup 000001"):
+        full.restore_backup(job, target, paths=paths)
+    assert {path.name for path in target.iterdir()} == {"precious"}
+    assert {path.name for path in tmp_path.iterdir()} == {"small", "vault", "new"}
+
+
+def test_a_file_that_takes_the_targets_place_meanwhile_stays(full, job, tmp_path, meanwhile):
+    meanwhile(lambda: (tmp_path / "new").write_text("mine"))
+    with pytest.raises(RestoreTargetError, match="was filled"):
+        full.restore_backup(job, tmp_path / "new")
+    assert (tmp_path / "new").read_text() == "mine"
+
+
+def test_what_arrives_meanwhile_stays_where_single_paths_are_replaced(
+    full, job, tmp_path, meanwhile
+):
+    target = tmp_path / "new"
+    target.mkdir()
+    meanwhile(lambda: (target / "precious").write_text("written by a service"))
+    full.restore_backup(job, target, paths=["a.txt"], replace=True)
+    assert (target / "precious").read_text() == "written by a service"
+    assert (target / "a.txt").read_text() == "alpha"
+
+
+def test_what_arrives_meanwhile_goes_where_all_is_replaced(full, job, small, tmp_path, meanwhile):
+    target = tmp_path / "new"
+    target.mkdir()
+    meanwhile((target / "precious").touch)
+    full.restore_backup(job, target, replace=True)
+    assert picture(target) == picture(small)
+    assert {path.name for path in tmp_path.iterdir()} == {"small", "vault", "new"}
+
+
+def test_a_symlink_in_the_new_tree_is_not_written_through(full, job, tmp_path, meanwhile):
+    # Somebody else with a right to the folder plants it while the tree is written.
+    (tmp_path / "outside").write_text("mine")
+
+    def plant():
+        (stage,) = tmp_path.glob(".new.restoring-*")
+        (stage / "z.txt").symlink_to(tmp_path / "outside")
+
+    meanwhile(plant)
+    with pytest.raises(BackupError, match="File exists"):
+        full.restore_backup(job, tmp_path / "new")
+    assert (tmp_path / "outside").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"small", "vault", "outside"}
 
 
 def test_the_source_itself_can_be_replaced(full, job, small):

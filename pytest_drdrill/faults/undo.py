@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class FaultError(Exception):
-    """A fault was refused before it did anything; the message says why."""
+    """A fault was refused before it did anything, or failed half way; the message says which."""
 
 
 class UndoFailed(ExceptionGroup[Exception]):
@@ -20,31 +20,39 @@ for _error in (FaultError, UndoFailed):
     _error.__module__ = "pytest_drdrill"  # where it is imported from, which tracebacks then show
 
 
+class _Action:
+    def __init__(self, what: str, undo: Callable[[], None]) -> None:
+        self.what = what
+        self.undo = undo
+        self.was_interrupted = False
+
+
 class UndoStack:
-    """Undo actions, run last in first out; each runs once, and one that fails stops no other."""
+    """Undo actions, run last in first out; one that fails stops no other.
+
+    Each runs once, but for one that an interrupt hit: nobody knows how far it had come, so it is
+    run a second time.
+    """
 
     def __init__(self) -> None:
-        self._actions: list[tuple[str, Callable[[], None]]] = []
+        self._actions: list[_Action] = []
 
     def push(self, what: str, undo: Callable[[], None]) -> Callable[[], None]:
         """Add the undo of a fault.
 
         Args:
             what: the fault in words, for the error should its undo fail.
-            undo: puts it right.
+            undo: puts it right; after an interrupt it may be called once more.
 
         Returns:
             A callable that undoes it early; calling it again does nothing.
         """
-        entry = (what, undo)
-        self._actions.append(entry)
+        action = _Action(what, undo)
+        self._actions.append(action)
 
         def early() -> None:
-            for index, pending in enumerate(self._actions):
-                if pending is entry:
-                    del self._actions[index]
-                    undo()
-                    return
+            if action in self._actions:
+                self._run(action)
 
         return early
 
@@ -56,20 +64,43 @@ class UndoStack:
             BaseException: the first interrupt that came meanwhile, after all were tried.
         """
         failures: list[Exception] = []
-        interrupt: BaseException | None = None
-        while self._actions:
-            what, undo = self._actions.pop()
-            try:
-                undo()
-            except Exception as error:  # noqa: BLE001 - every other fault has to be undone still
-                error.add_note(f"while undoing: {what}")
-                failures.append(error)
-            except BaseException as error:  # noqa: BLE001 - on Ctrl-C, too, and raised below
-                interrupt = interrupt or error
-                error.add_note(f"while undoing: {what}")
-        if interrupt is not None:
+        interrupts: list[BaseException] = []
+        try:
+            self._undo_rest(failures, interrupts)
+        except BaseException as error:  # noqa: BLE001 - came between two undos; raised below
+            interrupts.append(error)
+            self._undo_rest(failures, interrupts)
+        if interrupts:
             for failure in failures:
-                interrupt.add_note(f"not undone: {failure!r}")
-            raise interrupt
+                interrupts[0].add_note(f"not undone: {failure!r}")
+            raise interrupts[0]
         if failures:
             raise UndoFailed("faults that could not be undone", failures)
+
+    def _undo_rest(self, failures: list[Exception], interrupts: list[BaseException]) -> None:
+        while self._actions:
+            action = self._actions[-1]
+            try:
+                self._run(action)
+            except Exception as error:  # noqa: BLE001 - every other fault has to be undone still
+                error.add_note(f"while undoing: {action.what}")
+                failures.append(error)
+            except BaseException as error:  # noqa: BLE001 - on Ctrl-C, too, and raised by undo_all
+                error.add_note(f"while undoing: {action.what}")
+                interrupts.append(error)
+                if action.was_interrupted:
+                    self._remove(action)
+                action.was_interrupted = True
+
+    def _run(self, action: _Action) -> None:
+        # Removed only after: what an interrupt keeps from running is still there to be undone.
+        try:
+            action.undo()
+        except Exception:
+            self._remove(action)
+            raise
+        self._remove(action)
+
+    def _remove(self, action: _Action) -> None:
+        if action in self._actions:  # its undo may have run the stack itself
+            self._actions.remove(action)

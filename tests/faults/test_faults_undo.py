@@ -1,8 +1,11 @@
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_drdrill import Fault, UndoFailed, UndoStack
+from pytest_drdrill.faults import undo as undo_module
 
 
 class Undos:
@@ -67,11 +70,71 @@ def test_interrupt_stops_no_undo_either(undos, interrupt):
     undos.push("d", interrupt("no more"))
     with pytest.raises(interrupt, match="no more") as caught:
         undos.stack.undo_all()
-    assert undos.done == ["d", "c", "b", "a"]
+    # One that is interrupted is tried a second time: nobody knows how far it had come.
+    assert undos.done == ["d", "d", "c", "c", "b", "a"]
     assert caught.value.__notes__ == [
+        "while undoing: fault d",
         "while undoing: fault d",
         "not undone: ValueError('no b')",
     ]
+    undos.stack.undo_all()
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_undo_that_was_interrupted_once_is_done_after_all(undos, early):
+    left = [KeyboardInterrupt("on the way")]
+
+    def undo():
+        if left:
+            raise left.pop()
+        undos.done.append("b")
+
+    undos.push("a")
+    now = undos.stack.push("fault b", undo)
+    with pytest.raises(KeyboardInterrupt, match="on the way"):
+        now() if early else undos.stack.undo_all()
+    undos.stack.undo_all()
+    assert undos.done == ["b", "a"]
+
+
+def interrupted_at(point, work):
+    """Run work with an interrupt before the given bytecode of the undo stack; whether it came."""
+    left = [point]
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename != undo_module.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return left[0] <= 0
+
+
+@pytest.mark.parametrize("how", ["all", "early"])
+def test_interrupt_between_any_two_bytecodes_loses_no_undo(how):
+    point, came = 0, True
+    while came:
+        point += 1
+        undos = Undos()
+        undo = [undos.push(number) for number in range(3)]
+        came = interrupted_at(point, undos.stack.undo_all if how == "all" else undo[1])
+        if how == "all" and undos.done:
+            assert set(undos.done) == {0, 1, 2}, point  # it went on by itself
+        undos.stack.undo_all()
+        assert set(undos.done) == {0, 1, 2}, point
+    assert point > 20
 
 
 def test_early_undo_that_fails_says_so_and_is_not_repeated(undos):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_drdrill.measure.judge import (
     assumed_time,
+    blind,
     fault_missed,
     hold_missing,
     outage_target,
@@ -92,7 +93,7 @@ def _rto(drill: Drill) -> RTORecord:
     recovered = [record for _, record in own if record["actual_s"] is not None]
     worst = max(recovered, key=lambda record: record["actual_s"] or 0.0, default=None)
     actual = None
-    unsure = any(fault_missed(outage) or hold_missing(outage, objectives) for outage, _ in own)
+    unsure = any(_unsure(outage, objectives) for outage, _ in own)
     if worst is not None and len(recovered) == len(own) and not unsure:
         actual = round((worst["actual_s"] or 0.0) + assumed.total_seconds(), 6)
     judged = [record["met"] for record in outages]
@@ -113,17 +114,20 @@ def _rto(drill: Drill) -> RTORecord:
     }
 
 
+def _unsure(outage: Outage, objectives: Objectives) -> bool:
+    """Whether what was measured of an outage shows nothing."""
+    unheld = outage.target is None and hold_missing(outage, objectives)
+    return fault_missed(outage) or unheld or blind(outage, objectives)
+
+
 def _outage(drill: Drill, outage: Outage, assumed: timedelta) -> OutageRecord:
     objectives = drill.objectives
     target, actual = outage_target(outage, objectives), outage.actual
     met: bool | None = None
     if target is not None:
-        unsure = fault_missed(outage) or (
-            outage.target is None and hold_missing(outage, objectives)
-        )
         if actual is None or actual + assumed > target:
             met = False
-        elif not unsure:
+        elif not _unsure(outage, objectives):
             met = True
     detected = None
     if outage.detected_at is not None:
@@ -145,7 +149,7 @@ def _outage(drill: Drill, outage: Outage, assumed: timedelta) -> OutageRecord:
 def _rpo(drill: Drill) -> RPORecord:
     timer, target = drill.rpo, drill.objectives.rpo
     loss, found = timer.measured(), timer.ledger_loss()
-    lost = found.lost if found else ()
+    lost = timer.lost
     met = None
     if loss is not None and target is not None:
         met = loss.actual is not None and loss.actual <= target and not (lost and not target)
@@ -155,7 +159,7 @@ def _rpo(drill: Drill) -> RPORecord:
         "basis": loss.basis if loss else None,
         "acknowledged": timer.ledger.count,
         "lost": len(lost),
-        "holes": len(found.holes) if found else 0,
+        "holes": len(timer.holes),
         "indeterminate": len(found.indeterminate) if found else 0,
         "lost_keys": [storable(key, NAME_LIMIT) for key in lost[:LOST_KEYS_KEPT]],
         "unbounded": loss is not None and loss.actual is None,

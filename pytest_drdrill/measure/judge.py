@@ -82,6 +82,18 @@ def hold_missing(outage: Outage, objectives: Objectives) -> bool:
     return outage.held is None or outage.held < objectives.hold.total_seconds()
 
 
+def blind(outage: Outage, objectives: Objectives) -> bool:
+    """Whether an outage longer than its objective could have hidden between two looks.
+
+    Where the service was seen down, its recovery is taken for the later look; where it never was,
+    the looks have to be close enough to say so.
+    """
+    target = outage_target(outage, objectives)
+    if outage.down_seen is not False or outage.expect_downtime or outage.resolution is None:
+        return False
+    return target is not None and outage.resolution > target.total_seconds()
+
+
 def _judge_outage(outage: Outage, rto: RTOTimer, objectives: Objectives) -> list[DrillFailure]:
     name = f"outage {outage.name!r}: " if outage.name else ""
     target = outage_target(outage, objectives)
@@ -102,6 +114,8 @@ def _judge_outage(outage: Outage, rto: RTOTimer, objectives: Objectives) -> list
                 "until() was never awaited, or ended before its first check did; write `await "
                 "rto_timer.until(...)`, or rto_timer.wait_until(...) in a drill that is not async"
             )
+        elif outage.watching:
+            how = "a watch was begun and not awaited to its end"
         else:
             how = "no watched check held"
         breaches.append(NotRecovered(f"{name}{how}: never recovered", target=target))
@@ -119,6 +133,17 @@ def _judge_outage(outage: Outage, rto: RTOTimer, objectives: Objectives) -> list
                 f"{_shown(actual, target)}{parts}, {late} too late",
                 target=target,
                 actual=actual,
+            )
+        )
+    if blind(outage, objectives):
+        assert target is not None
+        assert outage.resolution is not None
+        breaches.append(
+            ObjectiveNotMeasured(
+                f"{name}nobody looked for {format_seconds(outage.resolution)}, in which an outage "
+                f"longer than the RTO of {format_duration(target)} could have come and gone: look "
+                "right after the fault, and more often",
+                target=target,
             )
         )
     if outage.target is None and target is not None and hold_missing(outage, objectives):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,28 +19,35 @@ class LedgerLoss:
         holes: those of ``lost`` that have a later acknowledged survivor: not a cut-off tail but
             corruption.
         indeterminate: keys whose answer never came: neither lost nor safe.
-        first_lost_at: monotonic seconds of the first lost acknowledgement, or None.
-        last_lost_at: monotonic seconds of the last lost acknowledgement, or None.
+        lost_at: monotonic seconds of each acknowledgement in ``lost``, never falling.
         unbounded: there were acknowledged writes, and no key of the ledger survived.
     """
 
     lost: Sequence[Hashable]
     holes: Sequence[Hashable]
     indeterminate: Sequence[Hashable]
-    first_lost_at: float | None
-    last_lost_at: float | None
+    lost_at: Sequence[float]
     unbounded: bool
 
-    def seconds_lost(self, disaster_at: float) -> float | None:
+    def seconds_lost(self, *disasters: float) -> float | None:
         """The measured loss: max(disaster, last lost ack) - first lost ack; 0 when nothing is lost.
 
-        None when the loss has no bound.
+        With several disasters each lost write belongs to the first one after it, those after the
+        last to that one, and the longest of their losses counts. None when the loss has no bound.
+
+        Args:
+            disasters: monotonic seconds of each, in order; at least one.
         """
         if self.unbounded:
             return None
-        if self.first_lost_at is None or self.last_lost_at is None:
-            return 0.0
-        return max(disaster_at, self.last_lost_at) - self.first_lost_at
+        longest, before = 0.0, -math.inf
+        for struck in disasters:
+            end = math.inf if struck == disasters[-1] else struck
+            its_own = [at for at in self.lost_at if before < at <= end]
+            if its_own:
+                longest = max(longest, max(struck, its_own[-1]) - its_own[0])
+            before = struck
+        return longest
 
 
 class WriteLedger:
@@ -49,13 +57,14 @@ class WriteLedger:
     first moment; one that was indeterminate and is acknowledged later counts as acknowledged.
     """
 
-    __slots__ = ("_acknowledged", "_indeterminate", "_read_back", "_survivors")
+    __slots__ = ("_acknowledged", "_covered", "_indeterminate", "_read_back", "_survivors")
 
     def __init__(self) -> None:
         self._acknowledged: dict[Hashable, float] = {}
         self._indeterminate: dict[Hashable, None] = {}
         self._survivors: set[Hashable] = set()
         self._read_back = False
+        self._covered = 0  # writes acknowledged when survivors were last read back
 
     def acknowledged(self, key: Hashable, at: float) -> None:
         """The system confirmed this write at ``at`` (monotonic seconds)."""
@@ -85,6 +94,7 @@ class WriteLedger:
             self._survivors.clear()
         self._survivors.update(keys)
         self._read_back = True
+        self._covered = len(self._acknowledged)
 
     @property
     def count(self) -> int:
@@ -120,8 +130,11 @@ class WriteLedger:
             return "the survivors were never read back: call rpo_timer.survived(keys)"
         return None
 
-    def loss(self) -> LedgerLoss:
+    def loss(self, *, as_read: bool = False) -> LedgerLoss:
         """Compare what was acknowledged with what survived.
+
+        Args:
+            as_read: leave out what was acknowledged after the survivors were last read back.
 
         Raises:
             ValueError: the ledger says nothing; the message says why (see ``unknown``).
@@ -129,7 +142,8 @@ class WriteLedger:
         if reason := self.unknown():
             raise ValueError(reason)
         # By moment, not by entry: writers that run concurrently report a little out of order.
-        by_time = sorted(self._acknowledged, key=self._acknowledged.__getitem__)
+        counted = list(self._acknowledged)[: self._covered if as_read else None]
+        by_time = sorted(counted, key=self._acknowledged.__getitem__)
         survivors = self._survivors
         lost = [key for key in by_time if key not in survivors]
         last_survivor = max(
@@ -144,7 +158,8 @@ class WriteLedger:
             lost=lost,
             holes=holes,
             indeterminate=list(self._indeterminate),
-            first_lost_at=self._acknowledged[lost[0]] if lost else None,
-            last_lost_at=self._acknowledged[lost[-1]] if lost else None,
-            unbounded=len(lost) == len(by_time) and survivors.isdisjoint(self._indeterminate),
+            lost_at=[self._acknowledged[key] for key in lost],
+            unbounded=bool(lost)
+            and len(lost) == len(by_time)
+            and survivors.isdisjoint(self._indeterminate),
         )

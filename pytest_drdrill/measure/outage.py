@@ -24,6 +24,9 @@ class Outage:
         resolution: seconds between the last failed look and the first good one, or None.
         held: seconds for which the recovery was watched to hold, or None.
         down_seen: whether a watched check failed; None when nothing watched.
+        watches: how many watches were begun.
+        watching: how many of them have not ended.
+        gave_up: whether one lost patience, and none that was begun later held.
     """
 
     name: str
@@ -36,10 +39,16 @@ class Outage:
     held: float | None = None
     down_seen: bool | None = None
     watches: int = field(default=0, repr=False)
+    watching: int = field(default=0, repr=False)
+    gave_up: bool = field(default=False, repr=False)
 
     @property
     def actual(self) -> timedelta | None:
-        """The measured outage, without assumed time; None while it was not recovered."""
-        if self.recovered_at is None:
+        """The measured outage, without assumed time; None while it was not recovered.
+
+        Every watch that was begun has a say: while one has not ended, or gave up and none that
+        began later held, nobody has seen all of the service usable.
+        """
+        if self.recovered_at is None or self.watching or self.gave_up:
             return None
         return timedelta(seconds=max(0.0, self.recovered_at - self.disaster.at))

@@ -65,6 +65,8 @@ class RPOTimer:
         self._answered = self._answered_before = 0
         self._not_applicable: str | None = None
         self._loss: LedgerLoss | None = None
+        # What was read back before the latest disaster, and the disasters that it answered.
+        self._earlier: list[tuple[LedgerLoss, list[float]]] = []
 
     # -- what a drill calls ---------------------------------------------------------------------
 
@@ -98,6 +100,10 @@ class RPOTimer:
         self._loss = None
         struck = len(self._timeline.disasters)
         afresh = self._read_after != struck
+        if afresh and self._read_after and self.ledger.unknown() is None:
+            # A loss that was measured stands, whatever is read or written after another disaster.
+            answered = [disaster.at for disaster in self._timeline.disasters[: self._read_after]]
+            self._earlier.append((self.ledger.loss(as_read=True), answered))
         self.ledger.survived(keys, afresh=afresh)
         self._read_after = struck
         if afresh:  # once, not for every key of somebody who reads them one by one
@@ -156,15 +162,17 @@ class RPOTimer:
 
     @property
     def lost(self) -> list[Hashable]:
-        """Every acknowledged write that is missing; empty while unknown."""
-        found = self.ledger_loss()
-        return list(found.lost) if found else []
+        """Every acknowledged write that was missing after a disaster; empty while unknown."""
+        return list(dict.fromkeys(key for loss in self._losses() for key in loss.lost))
 
     @property
     def holes(self) -> list[Hashable]:
         """Those of ``lost`` with a later survivor: corruption rather than a cut-off tail."""
-        found = self.ledger_loss()
-        return list(found.holes) if found else []
+        return list(dict.fromkeys(key for loss in self._losses() for key in loss.holes))
+
+    def _losses(self) -> list[LedgerLoss]:
+        latest = self.ledger_loss()
+        return [*(loss for loss, _ in self._earlier), *([latest] if latest else [])]
 
     @property
     def entered(self) -> bool:
@@ -197,12 +205,12 @@ class RPOTimer:
         if self.ledger.last_at() > self._timeline.clock.monotonic():
             return "an acknowledgement lies in the future: its time is of another clock"
         found = self.ledger_loss()
-        if found and not found.lost and self.ledger.first_at() > disasters[-1].at:
+        if found and not found.unbounded and self.ledger.first_at() > disasters[-1].at:
             return "no write was acknowledged before the disaster, so none was at risk"
         return None
 
     def ledger_loss(self) -> LedgerLoss | None:
-        """The ledger's account, or None while it says nothing."""
+        """The ledger's account since the latest disaster, or None while it says nothing."""
         if self._loss is None and self.ledger.used and self.ledger.unknown() is None:
             self._loss = self.ledger.loss()
         return self._loss
@@ -214,23 +222,15 @@ class RPOTimer:
         disasters = self._timeline.disasters
         losses: list[Loss] = []
         if found := self.ledger_loss():
-            seconds = found.seconds_lost(_disaster_of(found, disasters))
-            actual = None if seconds is None else timedelta(seconds=seconds)
-            losses.append(Loss(actual, "ledger"))
+            for loss, answered in [*self._earlier, (found, [each.at for each in disasters])]:
+                seconds = loss.seconds_lost(*answered)
+                actual = None if seconds is None else timedelta(seconds=seconds)
+                losses.append(Loss(actual, "ledger"))
         for point in self._recovery_points:
             struck = next(d.utc for d in disasters[point.since :] if d.utc >= point.moment)
             losses.append(Loss(struck - point.moment, point.basis))
         unbounded = next((loss for loss in losses if loss.actual is None), None)
         return unbounded or max(losses, key=lambda loss: loss.actual or timedelta())
-
-
-def _disaster_of(found: LedgerLoss, disasters: list[Moment]) -> float:
-    """The disaster that lost the writes: the first one since the first of them was acknowledged."""
-    if found.first_lost_at is not None:
-        for disaster in disasters:
-            if disaster.at >= found.first_lost_at:
-                return disaster.at
-    return disasters[-1].at
 
 
 def _moment(at: object, now: float) -> float:

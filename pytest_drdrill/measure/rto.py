@@ -109,6 +109,7 @@ class RTOTimer:
         Where a watch fixed the moment of recovery already, that one stands.
         """
         outage = self._current("recovered")
+        outage.watching, outage.gave_up = 0, False
         if outage.recovered_at is None:
             outage.recovered_at = self._timeline.clock.monotonic()
             self._timeline.record("recovered", outage.name, at=outage.recovered_at, vital=True)
@@ -304,7 +305,10 @@ class RTOTimer:
         else:
             deadline = now + DEFAULT_PATIENCE.total_seconds()
             grace = True
+        if not outage.watching:
+            outage.gave_up = False
         outage.watches += 1
+        outage.watching += 1
         return outage, Watch(
             since=outage.disaster.at, interval=step, hold=hold_s, deadline=deadline, grace=grace
         )
@@ -337,9 +341,13 @@ class RTOTimer:
     def _fix(self, outage: Outage, watch: Watch) -> None:
         assert watch.run_began is not None
         began, resolution = watch.run_began, watch.resolution
+        outage.watching = max(0, outage.watching - 1)
         if not outage.down_seen and not outage.expect_downtime:
-            began = outage.disaster.at  # it never went down: no outage, to within one look
-        # A later watch of the same outage can only prolong it.
+            # It never went down: no outage, to within the longest time that nobody looked.
+            began, resolution = outage.disaster.at, watch.blind
+        # A later watch of the same outage can only prolong it, and blur it.
+        if resolution is not None and outage.recovered_at == began:
+            outage.resolution = max(resolution, outage.resolution or 0.0)
         if outage.recovered_at is None or began > outage.recovered_at:
             outage.recovered_at, outage.resolution = began, resolution
         outage.held = watch.held if outage.held is None else min(outage.held, watch.held or 0.0)
@@ -350,8 +358,9 @@ class RTOTimer:
     def _gave_up(
         self, outage: Outage, now: float, error: BaseException | None
     ) -> RTOExceeded | NotRecovered:
-        # What an earlier watch saw does not stand: the service is down.
+        # What other watches saw does not stand: the service is down.
         outage.recovered_at = outage.resolution = outage.held = None
+        outage.watching, outage.gave_up = max(0, outage.watching - 1), True
         elapsed = timedelta(seconds=now - outage.disaster.at)
         last = ""
         if error is not None:

@@ -25,6 +25,8 @@ class Watch:
         resolution: seconds from the begin of the last failed check (else the disaster) to
             ``run_began``: the recovery happened somewhere in there.
         held: how long the run had lasted when it was long enough, or None.
+        blind: seconds of the longest time in which nobody looked: from the begin of one look (at
+            first the disaster) to the end of the next.
     """
 
     since: float
@@ -36,6 +38,8 @@ class Watch:
     run_began: float | None = None
     resolution: float | None = None
     held: float | None = None
+    blind: float = 0.0
+    _looked: float | None = None
 
     def enter(self, begun: float, ended: float, *, passed: bool) -> float | None:
         """Enter one check.
@@ -44,6 +48,8 @@ class Watch:
             Seconds to pause before the next check, or None when there is none: either ``held`` is
             set, or patience has ended.
         """
+        self.blind = max(self.blind, ended - (self.since if self._looked is None else self._looked))
+        self._looked = begun
         if passed:
             if self.run_began is None:
                 self.run_began = ended

@@ -83,7 +83,7 @@ def test_entered_out_of_order_is_judged_by_moment():
     loss = simple({"late": 30, "early": 10, "middle": 20}, ["middle"])
     assert list(loss.lost) == ["early", "late"]
     assert list(loss.holes) == ["early"]
-    assert (loss.first_lost_at, loss.last_lost_at) == (10, 30)
+    assert (loss.lost_at[0], loss.lost_at[-1]) == (10, 30)
 
 
 def test_indeterminate_write_is_neither_lost_nor_safe():
@@ -113,7 +113,7 @@ def test_acknowledged_stays_so_whatever_comes_later():
     ledger.survived([])
     loss = ledger.loss()
     assert list(loss.indeterminate) == []
-    assert loss.first_lost_at == 10
+    assert loss.lost_at[0] == 10
 
 
 def test_no_survivor_at_all_has_no_bound():

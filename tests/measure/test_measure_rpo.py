@@ -55,7 +55,7 @@ def test_loss_is_that_of_the_definition(acknowledged, survivors, disaster, targe
         assert kinds(drill) == [RPOExceeded]
         return
     span = max(disaster, lost[-1]) - lost[0] if lost else 0
-    if not lost and min(acknowledged) > disaster:  # nothing was at risk
+    if min(acknowledged) > disaster:  # nothing was at risk
         assert drill.rpo.data_loss is None
         assert kinds(drill) == [ObjectiveNotMeasured]
         return
@@ -148,13 +148,65 @@ def test_entry_after_a_look_is_seen_by_the_next_look(drill):
     assert list(drill.rpo.ledger_loss().indeterminate) == [3]
 
 
-@pytest.mark.parametrize(("survivors", "loss"), [([1, 20], 2), ([1, 8], 80), ([1], 12)])
-def test_writes_are_lost_in_the_first_disaster_since(drill, survivors, loss):
+@pytest.mark.parametrize(
+    ("survivors", "loss"), [([1, 20], 2), ([1, 8], 80), ([1], 80), ([1, 8, 20], 0)]
+)
+def test_each_lost_write_belongs_to_the_first_disaster_since(drill, survivors, loss):
     write(drill, 1, 8, 20)
     strike(drill, 10)
     strike(drill, 100)
     drill.rpo.survived(survivors)
     assert drill.rpo.data_loss == seconds(loss)
+
+
+def test_losing_more_never_measures_less(drill):
+    write(drill, 1, 8, 20)
+    strike(drill, 10)
+    strike(drill, 100)
+    drill.rpo.survived([1, 8])
+    before = drill.rpo.data_loss
+    worse = Drill(clock=HandClock())
+    write(worse, 1, 8, 20)
+    strike(worse, 10)
+    strike(worse, 100)
+    worse.rpo.survived([1])
+    assert worse.rpo.data_loss >= before
+
+
+def test_loss_that_was_measured_stands_whatever_comes_later(promised):
+    drill = promised(rpo="0s")
+    write(drill, 1, 2)
+    strike(drill, 10)
+    drill.rpo.survived([1])
+    assert kinds(drill) == [RPOExceeded]
+    drill.rpo.acknowledged(2)  # entered again by hand
+    drill.rpo.acknowledged(3)
+    strike(drill, 100)
+    drill.rpo.survived([1, 2, 3])
+    assert drill.rpo.lost == [2]
+    assert drill.rpo.data_loss == seconds(8)
+    assert kinds(drill) == [RPOExceeded]
+
+
+def test_what_was_written_after_a_look_is_no_loss_of_the_look_before(promised):
+    drill = promised(rpo="0s")
+    write(drill, 1)
+    strike(drill, 10)
+    drill.rpo.survived([1])
+    drill.clock.advance(1)
+    drill.rpo.acknowledged(2)
+    strike(drill, 100)
+    drill.rpo.survived([1, 2])
+    assert drill.rpo.lost == []
+    assert drill.judge() == []
+
+
+def test_ledger_that_was_entered_is_not_waived(promised):
+    drill = promised(rto="1h", rpo="5m")
+    write(drill, 1)
+    strike(drill, 10)
+    drill.rpo.not_applicable("so I said")  # and never read back
+    assert ObjectiveNotMeasured in kinds(drill)
 
 
 def test_writes_lost_after_every_disaster_count_among_themselves(drill):

@@ -519,3 +519,79 @@ def test_watch_that_was_never_awaited_says_so(drill):
         drill.rto.until(lambda: True).close()
     (breach,) = drill.judge()
     assert "write `await rto_timer.until(...)`" in str(breach)
+
+
+def test_every_watch_that_was_begun_has_a_say(drill, clock):
+    with drill.rto.outage():
+        drill.rto.wait_until(Service(clock, down=[(0, 3)]).check)
+        drill.rto.until(lambda: True).close()  # never awaited
+    (breach,) = drill.judge()
+    assert isinstance(breach, NotRecovered)
+    assert "not awaited to its end" in str(breach)
+
+
+def test_watch_that_was_cut_off_leaves_the_outage_unrecovered(drill):
+    async def body():
+        with drill.rto.outage():
+            await drill.rto.until(Service(drill.clock, down=[(0, 3)]).check)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    await drill.rto.until(asyncio.Event().wait, timeout="10m")
+
+    asyncio.run(body())
+    assert [type(breach) for breach in drill.judge()] == [NotRecovered]
+
+
+def test_one_that_gave_up_counts_in_whatever_order_they_end(drill, clock):
+    with drill.rto.outage():
+        web, database = drill.rto.until(lambda: True), drill.rto.until(lambda: False, timeout="1s")
+        with pytest.raises(NotRecovered):
+            asyncio.run(database)
+        asyncio.run(web)
+    assert [type(breach) for breach in drill.judge()] == [NotRecovered]
+
+
+def test_later_watch_makes_up_for_one_that_gave_up(drill, clock):
+    with drill.rto.outage():
+        with pytest.raises(NotRecovered):
+            drill.rto.wait_until(lambda: False, timeout="1s")
+        drill.rto.wait_until(lambda: True)
+    assert kinds(drill) == []
+
+
+@pytest.mark.parametrize(("slept", "unseen"), [(0.5, 0), (1800, 1)])
+def test_outage_could_hide_where_nobody_looked(slept, unseen):
+    clock = HandClock()
+    drill = Drill(Objectives(rto="1s"), clock=clock)
+    with drill.rto.outage(expect_downtime=False):
+        clock.advance(slept)
+        drill.rto.wait_until(lambda: True)
+    assert [type(breach) for breach in drill.judge()] == [ObjectiveNotMeasured] * unseen
+
+
+def test_looks_too_far_apart_hide_an_outage_too():
+    clock = HandClock()
+    drill = Drill(Objectives(rto="1m"), clock=clock)
+    with drill.rto.outage(expect_downtime=False) as outage:
+        drill.rto.wait_until(lambda: True, interval="1h", hold="1h")
+    assert outage.resolution >= 3600
+    assert [type(breach) for breach in drill.judge()] == [ObjectiveNotMeasured]
+
+
+def test_one_check_has_its_own_patience(drill, clock):
+    """It is cancelled by then: without it, a frozen server would use up all of it."""
+    looks = []
+
+    async def frozen_at_first():
+        looks.append(clock.monotonic())
+        if len(looks) == 1:
+            await asyncio.Event().wait()
+        return True
+
+    async def body():
+        with drill.rto.outage():
+            watch = drill.rto.until(frozen_at_first, check_timeout="10ms", timeout="1h")
+            await asyncio.wait_for(watch, 30)
+
+    asyncio.run(body())
+    assert len(looks) == 2

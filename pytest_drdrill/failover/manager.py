@@ -134,6 +134,11 @@ class FailoverManager:
         """Whether checks are running: from a start to its stop, or to a failure of the monitor."""
         return self._run is not None and self._run.is_alive
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop it was started in, until it is stopped, broken or not; else None."""
+        return None if self._run is None else self._run.loop
+
     def get_active_endpoint(self) -> ServiceEndpoint | None:
         """The endpoint that traffic goes to, the object that was given; None for no endpoint."""
         return self._switching.endpoint(self._switching.active)

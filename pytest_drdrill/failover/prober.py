@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_drdrill.failover.errors import NotMonitoringError
+from pytest_drdrill.text import one_line
 
 if TYPE_CHECKING:
     import aiohttp
@@ -102,8 +103,13 @@ class HttpProber:
                 while read < _BODY_LIMIT and (piece := await response.content.readany()):
                     read += len(piece)
                 status = response.status
+        except aiohttp.ClientResponseError as error:
+            # Its own text holds the address, and that may hold a secret.
+            return ProbeResult(healthy=False, reason=f"no HTTP answer: {one_line(error.message)}")
         except (aiohttp.ClientError, OSError) as error:
-            return ProbeResult(healthy=False, reason=str(error) or type(error).__name__)
+            return ProbeResult(healthy=False, reason=one_line(str(error) or type(error).__name__))
+        except UnicodeError:  # found when the name is looked up
+            return ProbeResult(healthy=False, reason="its host name can't be encoded for a look-up")
         if 200 <= status <= 299:  # noqa: PLR2004 - the statuses of success
             return _HEALTHY
         return ProbeResult(healthy=False, reason=f"HTTP status {status}")

@@ -28,6 +28,7 @@ class Run:
         on_broken: told, once, that a task has failed.
 
     Attributes:
+        loop: the event loop that it runs in.
         workers: the tasks that check and decide.
         announcers: the task that calls the callbacks.
         first_round: done when every endpoint has been checked once.
@@ -44,7 +45,7 @@ class Run:
         prober: Prober,
         on_broken: Callable[[BaseException], None],
     ) -> None:
-        self._loop = running_loop("be started")
+        self.loop = running_loop("be started")
         self._unchecked = endpoints
         self._switching = switching
         self._announcer = announcer
@@ -53,7 +54,7 @@ class Run:
         self._on_broken = on_broken
         self.workers = Crew(self._broken)
         self.announcers = Crew(self._broken)
-        self.first_round: asyncio.Future[None] = self._loop.create_future()
+        self.first_round: asyncio.Future[None] = self.loop.create_future()
         self.error: BaseException | None = None
         self._over: asyncio.Future[None] | None = None
         switching.begin()
@@ -76,7 +77,7 @@ class Run:
         Raises:
             NotMonitoringError: it runs in another one, or in none.
         """
-        if running_loop(purpose) is not self._loop:
+        if running_loop(purpose) is not self.loop:
             raise NotMonitoringError(
                 "the monitoring runs in another event loop; use the manager in the one it began in"
             )
@@ -86,7 +87,7 @@ class Run:
         if self._over is not None:
             await asyncio.shield(self._over)
             return
-        self._over = self._loop.create_future()
+        self._over = self.loop.create_future()
         self._let_go(lambda: NotMonitoringError("the monitoring was stopped meanwhile"))
         try:
             await self.workers.end()

@@ -132,7 +132,10 @@ class Switching:
         while True:
             self._wake.clear()
             while self._orders:
-                await self._obey(self._orders.pop(0))
+                order = self._orders[0]  # and stays there, to be released should this end meanwhile
+                await self._obey(order)
+                if order in self._orders:
+                    self._orders.remove(order)
             ask_again_in = await self._follow_health()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ask_again_in):

@@ -80,10 +80,23 @@ class DrillRun:
     # -- the body -------------------------------------------------------------------------------
 
     def end_body(self) -> None:
-        """Stop what the body left running; it has ended."""
+        """Stop what the body left running; it has ended.
+
+        Raises:
+            Exception: the first that came meanwhile, after all was stopped.
+        """
         self.ended = True
+        first: Exception | None = None
         while self.at_body_end:
-            self.at_body_end.pop()()
+            try:
+                self.at_body_end.pop()()
+            except Exception as error:  # noqa: BLE001 - the others have to be stopped still
+                if first is None:
+                    first = error
+                else:
+                    self._note(first, f"while stopping what the drill had started: {error!r}")
+        if first is not None:
+            raise first
 
     def end_failed_body(self, error: BaseException) -> None:
         """The body has failed: stop what it left running, and note on its error what else broke."""

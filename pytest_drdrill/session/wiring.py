@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from pytest_drdrill.backup import FullBackupStrategy
@@ -12,7 +11,6 @@ from pytest_drdrill.session.runner import RUN
 
 if TYPE_CHECKING:
     import os
-    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
@@ -40,8 +38,7 @@ def managers_of(request: pytest.FixtureRequest) -> Callable[..., FailoverManager
         settings.setdefault("clock", run.drill.clock)
         settings.setdefault("on_event", lambda event: _tell(run.drill, event))
         manager = FailoverManager(endpoints, *args, **settings)
-        loop = _running_loop()
-        run.at_body_end.append(lambda: _stop(manager, loop))
+        run.at_body_end.append(lambda: _stop(manager))
         return manager
 
     return make
@@ -115,15 +112,12 @@ def _tell(drill: Drill, event: FailoverEvent) -> None:
         drill.rto.detected()
 
 
-def _running_loop() -> AbstractEventLoop | None:
-    asyncio = sys.modules.get("asyncio")
-    try:
-        return asyncio.get_running_loop() if asyncio else None
-    except RuntimeError:
-        return None
+def _stop(manager: FailoverManager) -> None:
+    """Stop a manager that the body left running, in the loop it runs in.
 
-
-def _stop(manager: FailoverManager, loop: AbstractEventLoop | None) -> None:
-    """Stop a manager that the body left running, in the loop it runs in."""
-    if manager.is_monitoring and loop is not None and not (loop.is_closed() or loop.is_running()):
+    Raises:
+        MonitoringFailed: it had broken, so nothing that it said since can be relied on.
+    """
+    loop = manager.loop
+    if loop is not None and not (loop.is_closed() or loop.is_running()):
         loop.run_until_complete(manager.stop_monitoring())

@@ -130,10 +130,18 @@ async def test_what_can_not_be_asked_is_unhealthy_with_its_reason(closed_port):
         for talk in (nonsense, hang_up):
             server = await asyncio.start_server(talk, "127.0.0.1", 0)
             port = server.sockets[0].getsockname()[1]
-            result = await checked(prober, ServiceEndpoint("a", f"http://127.0.0.1:{port}"))
+            asked = f"http://127.0.0.1:{port}"
+            result = await checked(
+                prober, ServiceEndpoint("a", asked, health_check_path="/?key=s3")
+            )
             server.close()
             assert not result.healthy
             assert result.reason
+            assert result.reason.isprintable()
+            assert "s3" not in result.reason  # an address may hold a secret
+        for host in ("standby..internal", ".internal", "x" * 64 + ".internal"):
+            result = await checked(prober, ServiceEndpoint("a", f"http://{host}"))
+            assert not result.healthy
         result = await checked(prober, ServiceEndpoint("a", f"https://127.0.0.1:{closed_port}"))
         assert not result.healthy
     finally:

@@ -15,7 +15,12 @@ from failover_world import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pytest_drdrill.failover import FailoverFailed, FailoverManager, HealthStatus
+from pytest_drdrill.failover import (
+    FailoverFailed,
+    FailoverManager,
+    HealthStatus,
+    NotMonitoringError,
+)
 
 
 def watch(prober, names="ab", **options):
@@ -216,6 +221,28 @@ def test_a_failed_switch_is_an_event_and_the_old_one_stays_named():
             await asyncio.sleep(100)  # a came back at 50, before the third attempt
             assert manager.get_active_endpoint().name == "a"
             assert len(manager.attempts) == 2
+
+    in_virtual_time(main)
+
+
+def test_an_operator_is_let_go_when_the_monitoring_ends_in_mid_switch():
+    async def main():
+        manager = Refusing(
+            [endpoint("a"), endpoint("b")],
+            check_interval="10s",
+            prober=MemoryProber(a=script("+---+")),
+            clock=VirtualClock(),
+            failback="manual",
+        )
+        manager.refusals = 0
+        async with manager:
+            await manager.wait_until_active("b")
+            await asyncio.sleep(100)
+            asked = asyncio.create_task(manager.failback())
+            await asyncio.sleep(1)  # it takes 4
+        with pytest.raises(NotMonitoringError):
+            await asyncio.wait_for(asked, 1000)
+        assert manager.get_active_endpoint().name == "b"
 
     in_virtual_time(main)
 

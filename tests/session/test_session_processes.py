@@ -296,6 +296,34 @@ def test_after():
     drills(source).result.assert_outcomes(passed=2)
 
 
+def test_manager_that_broke_or_came_from_a_fixture_ends_with_the_drill(drills):
+    source = """
+class Broken:
+    def __init__(self): self.asked = self.closed = 0
+    async def open(self): pass
+    async def close(self): self.closed += 1
+    async def probe(self, endpoint):
+        self.asked += 1
+        if self.asked > 2: raise RuntimeError("out of order")
+        return ProbeResult(healthy=True)
+probers = [Broken(), Broken()]
+ENDPOINTS = [ServiceEndpoint("a", "http://127.0.0.1:9")]
+@pytest.fixture
+def manager(failover_manager):  # no event loop runs yet
+    return failover_manager(ENDPOINTS, check_interval="10ms", prober=probers[0])
+@pytest.mark.dr_service("x")
+async def test_broken(manager, failover_manager):
+    other = failover_manager(ENDPOINTS, check_interval="10ms", prober=probers[1])
+    await manager.start_monitoring()
+    await other.start_monitoring()
+    while manager.is_monitoring or other.is_monitoring: await asyncio.sleep(0.001)
+def test_after(): assert [prober.closed for prober in probers] == [1, 1]
+"""
+    outcome = drills(source)
+    outcome.result.assert_outcomes(failed=1, passed=1)
+    assert "MonitoringFailed" in outcome.drills["test_broken"]["error"]
+
+
 def test_crashed_attempt_is_kept_beside_the_one_that_passed(drills, tmp_path):
     source = f"""
 @pytest.mark.dr_service("x")

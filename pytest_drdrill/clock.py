@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -54,3 +55,15 @@ class RealClock:
     def block(self, seconds: float) -> None:
         """Sleep in this thread."""
         time.sleep(seconds)
+
+
+def in_event_loop() -> bool:
+    """Whether an event loop runs in this thread; asyncio is not imported to find out."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

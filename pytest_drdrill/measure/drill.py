@@ -7,11 +7,11 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pytest_drdrill.clock import RealClock
+from pytest_drdrill.clock import RealClock, in_event_loop
 from pytest_drdrill.durations import parse_duration
 from pytest_drdrill.measure.judge import judge
 from pytest_drdrill.measure.rpo import RPOTimer
-from pytest_drdrill.measure.rto import RTOTimer, in_event_loop
+from pytest_drdrill.measure.rto import RTOTimer
 from pytest_drdrill.measure.timeline import Timeline
 from pytest_drdrill.measure.verdicts import DrillUsageError, PreconditionNotMet
 from pytest_drdrill.objectives import Objectives

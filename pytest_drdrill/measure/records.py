@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from pytest_drdrill.text import storable
+
 Basis = Literal["ledger", "backup", "staged"]
 """What a loss was measured from."""
 
@@ -47,3 +49,11 @@ class ParticipantRecord(TypedDict):
 
     name: str
     role: str
+
+
+def required_reason(reason: str) -> str:
+    """A reason that says something, as every report will show it."""
+    __tracebackhide__ = True
+    if not isinstance(reason, str) or not reason.strip():
+        raise ValueError('not_applicable() takes a reason, e.g. "the service is stateless"')
+    return storable(reason)

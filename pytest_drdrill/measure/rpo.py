@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_drdrill.durations import LONGEST
 from pytest_drdrill.measure.ledger import LedgerLoss, WriteLedger
-from pytest_drdrill.measure.rto import required_reason
+from pytest_drdrill.measure.records import required_reason
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from pytest_drdrill.clock import in_event_loop
 from pytest_drdrill.durations import LONGEST, format_duration, format_seconds, parse_duration
 from pytest_drdrill.measure.outage import Outage
+from pytest_drdrill.measure.records import required_reason
 from pytest_drdrill.measure.verdicts import DrillUsageError, NotRecovered, RTOExceeded
 from pytest_drdrill.measure.watch import Watch, run_check, run_check_async
 from pytest_drdrill.text import NAME_LIMIT, one_line, storable
@@ -405,23 +406,3 @@ class _OutageBlock:
     ) -> None:
         assert self._outage is not None
         self._timer.end_block(self._outage, failed=error is not None)
-
-
-def required_reason(reason: str) -> str:
-    """A reason that says something, as every report will show it."""
-    __tracebackhide__ = True
-    if not isinstance(reason, str) or not reason.strip():
-        raise ValueError('not_applicable() takes a reason, e.g. "the service is stateless"')
-    return storable(reason)
-
-
-def in_event_loop() -> bool:
-    """Whether an event loop runs in this thread; asyncio is not imported to find out."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return False
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_drdrill.backup import FullBackupStrategy
+from pytest_drdrill.durations import format_duration
 from pytest_drdrill.failover import FailoverManager
 from pytest_drdrill.faults import FaultInjector
 from pytest_drdrill.session.runner import RUN
@@ -36,8 +37,14 @@ def managers_of(request: pytest.FixtureRequest) -> Callable[..., FailoverManager
         if run is None:
             return FailoverManager(endpoints, *args, **settings)
         settings.setdefault("clock", run.drill.clock)
-        settings.setdefault("on_event", lambda event: _tell(run.drill, event))
-        manager = FailoverManager(endpoints, *args, **settings)
+        own = settings.pop("on_event", None)
+
+        def told(event: FailoverEvent) -> None:
+            _tell(run.drill, manager, event)
+            if own is not None:
+                own(event)
+
+        manager = FailoverManager(endpoints, *args, on_event=told, **settings)
         run.at_body_end.append(lambda: _stop(manager))
         return manager
 
@@ -101,15 +108,21 @@ def _size(job: BackupJob) -> str:
     return f"{files}, {job.size_bytes / 1e6:,.1f} MB"
 
 
-def _tell(drill: Drill, event: FailoverEvent) -> None:
+def _tell(drill: Drill, manager: FailoverManager, event: FailoverEvent) -> None:
     moved = ""
     if event.old is not None or event.new is not None:
         moved = f"{event.old or 'no endpoint'} to {event.new or 'no endpoint'}"
     parts = (event.endpoint or "", moved, event.reason)
     detail = ": ".join(part for part in parts if part)
+    if event.kind == "monitoring_started":
+        least, most = (format_duration(span) for span in manager.predicted_detection())
+        detail += f"; should it fail, it is noticed after {least} to {most}"
     drill.timeline.record(event.kind.replace("_", " "), detail, at=event.monotonic)
     if event.kind == "endpoint_unhealthy" and drill.rto.in_outage:
-        drill.rto.detected()
+        active = manager.get_active_endpoint()
+        # Of a spare that was down all along, nobody notices the outage.
+        if active is None or active.name == event.endpoint:
+            drill.rto.detected()
 
 
 def _stop(manager: FailoverManager) -> None:

@@ -324,6 +324,37 @@ def test_after(): assert [prober.closed for prober in probers] == [1, 1]
     assert "MonitoringFailed" in outcome.drills["test_broken"]["error"]
 
 
+def test_detection_is_that_of_the_endpoint_that_was_active(drills):
+    source = """
+seen = []
+@pytest.mark.rto("10m")
+async def test_it(failover_manager, rto_timer):
+    up = {"primary": True, "spare": False, "third": True}
+    class Memory:
+        async def open(self): pass
+        async def close(self): pass
+        async def probe(self, endpoint): return ProbeResult(healthy=up[endpoint.name])
+    endpoints = [ServiceEndpoint(name, "http://127.0.0.1:9") for name in up]
+    manager = failover_manager(
+        endpoints, 1, "10ms", prober=Memory(), on_event=lambda event: seen.append(event.kind)
+    )
+    with rto_timer.outage(expect_downtime=False) as outage:
+        async with manager:
+            while manager.get_endpoint_status("spare") is not HealthStatus.UNHEALTHY:
+                await asyncio.sleep(0.001)
+            assert outage.detected_at is None
+            up["primary"] = False
+            await manager.wait_until_active("third")
+            assert outage.detected_at is not None
+def test_own_listener_hears_too(): assert "failover" in seen
+"""
+    outcome = drills(source)
+    outcome.result.assert_outcomes(passed=2)
+    (drill,) = outcome.drills.values()
+    started = next(each for each in drill["timeline"] if each["event"] == "monitoring started")
+    assert "it is noticed after 0s to 20ms" in started["detail"]
+
+
 def test_crashed_attempt_is_kept_beside_the_one_that_passed(drills, tmp_path):
     source = f"""
 @pytest.mark.dr_service("x")

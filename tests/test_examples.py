@@ -48,7 +48,7 @@ def test_every_example_passes_with_figures_that_were_measured(examples):
 
     ransomware = drills["test_files_come_back_after_ransomware"]
     metrics = {metric["name"]: metric["value"] for metric in ransomware["metrics"]}
-    assert metrics["files"] > 1_000
+    assert metrics["files"] > 500  # Debian keeps the tests of the library apart
     assert metrics["backup size"] > 10
     assert 0 < ransomware["rto"]["actual_s"] < ransomware["duration_s"]
     assert ransomware["rpo"]["basis"] == "staged"

@@ -112,6 +112,8 @@ def interrupted_at(point, work):
         return trace
 
     before = sys.gettrace()
+    # Python 3.12 traces bytecodes only where a frame asked for it before the tracing began.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         work()

@@ -42,6 +42,9 @@ def host() -> dict[str, str]:
 
 def git(folder: Path) -> GitRecord | None:
     """The commit checked out in a folder; None without git or outside a checkout."""
+    outside = not any((each / ".git").exists() for each in (folder, *folder.parents))
+    if outside and "GIT_DIR" not in os.environ:
+        return None  # no process of git has to find that out
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return None

@@ -43,6 +43,8 @@ def dumps(record: EvidenceRecord) -> str:
     """
     members = (f"  {_encode(key)}: {_member(value)}" for key, value in record.items())
     text = "{\n" + ",\n".join(members) + "\n}\n"
+    if text.isascii():  # as nearly always: to look through all of it costs 4 us a drill
+        return text
     # In JSON text a surrogate stands inside a string; so do the backslash and its own escape.
     return _SURROGATE.sub(lambda match: f"\\\\u{ord(match.group()):04x}", text)
 

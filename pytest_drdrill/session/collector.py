@@ -61,6 +61,7 @@ class Collector:
         self._uncollected: dict[str, None] = {}
         self._collected: list[str] = []
         self._runner: Runner | None = None
+        self._own: PlanRecord | None = None
         # From workers: what was to run, as one of them began, and what was left when one ended.
         self._plan: PlanRecord | None = None
         self._left: PlanRecord | None = None
@@ -111,6 +112,7 @@ class Collector:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Put the record together and write it, before any other report asks for it."""
+        self._own = None if self._runner is None else self._runner.plan()
         drills = self._all_drills()
         if not drills and not in_play(session.config):
             return
@@ -147,7 +149,7 @@ class Collector:
 
     def _all_drills(self) -> list[DrillRecord]:
         """Every selected drill once, in collection order, those that never ran included."""
-        plans = [plan for plan in (self._own_plan(), self._left, self._plan) if plan is not None]
+        plans = [plan for plan in (self._own, self._left, self._plan) if plan is not None]
         if not plans:
             self._take_unplanned()
         order = plans[0]["order"] if plans else {}
@@ -173,9 +175,6 @@ class Collector:
         if known is None:
             return {"verdict": "failed", "rto_s": None, "rpo_s": None, "error": error}
         return {**attempt(known), "verdict": "failed", "error": error}
-
-    def _own_plan(self) -> PlanRecord | None:
-        return None if self._runner is None else self._runner.plan()
 
     def _take_unplanned(self) -> None:
         """No worker lived long enough to tell its plan: what was to run is known by its id."""
@@ -220,7 +219,7 @@ class Collector:
         return list(known)
 
     def _selection(self) -> SelectionRecord:
-        for plan in (self._own_plan(), self._left, self._plan):
+        for plan in (self._own, self._left, self._plan):
             if plan is not None:
                 return plan["selection"]
         return selection_record(self._settings, len(self._drills), 0)
@@ -248,11 +247,13 @@ def _versions(config: pytest.Config) -> dict[str, str]:
     import platform  # at the end
     from importlib.metadata import version  # likewise
 
-    versions = {
-        "python": platform.python_version(),
-        "pytest": pytest.__version__,
-        "pytest-drdrill": version("pytest-drdrill"),
-    }
+    versions = {"python": platform.python_version(), "pytest": pytest.__version__}
     for _, dist in config.pluginmanager.list_plugin_distinfo():
-        versions.setdefault(dist.project_name, dist.version)
+        # The first lines of the metadata: to parse all of them takes a millisecond each.
+        head = (dist.read_text("METADATA") or "").partition("\n\n")[0]
+        fields = dict(line.partition(": ")[::2] for line in head.splitlines())
+        versions.setdefault(fields.get("Name", ""), fields.get("Version", ""))
+    if "pytest-drdrill" not in versions:  # loaded by -p and the module's name
+        versions["pytest-drdrill"] = version("pytest-drdrill")
+    versions.pop("", None)
     return {storable(name): storable(text) for name, text in sorted(versions.items())}

@@ -186,23 +186,27 @@ class Runner:
         if call.excinfo is not None:
             hide_our_frames()
         report = yield
-        if self._owes_plan and call.when == "setup":  # of a subtest's report only a copy is sent
-            self._owes_plan = False
-            setattr(report, PLAN_KEY, self.plan())
+        if call.when == "setup":  # of a subtest's report only a copy is sent
+            self._add_plan(report)
         run = item.stash.get(RUN, None)
         if run is None:
             if call.when != "setup" or item not in self._promises:
                 return report
             run = self._begin(item)  # somebody ended the set-up before it came to us
+        if call.when == "setup" and report.passed and not self._early:
+            return report  # nothing has been decided yet
         error = call.excinfo.value if call.excinfo else None  # of unittest it is known only now
         run.settle(report, error)
         if error is not None and (text := run.account(report, error)):
             report.sections.append(("disaster recovery", text))
         if run.is_subtests(report):
             return report
-        ended = call.when == "teardown"
-        if not (ended or self._early):
-            return report
+        if self._early or call.when == "teardown":
+            self._add_evidence(item, run, report)
+        return report
+
+    def _add_evidence(self, item: pytest.Item, run: DrillRun, report: pytest.TestReport) -> None:
+        ended = report.when == "teardown"
         record = run.record() if ended else run.record_if_died()
         # Whoever reruns a drill may send no report of the end of the attempts before.
         earlier = self._ended.get(item, ())
@@ -215,7 +219,11 @@ class Runner:
                 from pytest_drdrill.report.junit import properties  # only for drills
 
                 report.user_properties.extend(properties(record))
-        return report
+
+    def _add_plan(self, report: pytest.TestReport) -> None:
+        if self._owes_plan:
+            self._owes_plan = False
+            setattr(report, PLAN_KEY, self.plan())
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A worker tells its controller what was selected."""

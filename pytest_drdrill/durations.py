@@ -20,10 +20,8 @@ _MICROSECONDS = {
     "us": 1,
 }
 _NUMBER = r"[0-9]{1,1000}(?:\.[0-9]{1,1000})?"
-# Descending units, each at most once: "30m1h" is more likely a slip than a wish. Spaces belong to
-# the number behind them, so that there is one way to read them and a refusal is quick.
-_PLAIN = re.compile("".join(rf"(?:\s*({_NUMBER})\s*{unit})?" for unit in _MICROSECONDS))
-_ISO = re.compile(
+_PART = re.compile(rf"\s*({_NUMBER})\s*(ms|us|[wdhms])")
+_ISO = (
     rf"P(?:({_NUMBER})W)?(?:({_NUMBER})D)?(?:T(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?)?"
 )
 LONGEST = timedelta(days=1_000_000)
@@ -54,23 +52,13 @@ def parse_duration(value: str | timedelta) -> timedelta:
     if not isinstance(value, str):
         raise TypeError(f"{shown(value)} is no duration; write {ACCEPTED}")
     text = value.strip()
-    if match := _PLAIN.fullmatch(text):
-        parts, units = match.groups(), tuple(_MICROSECONDS)
-    elif match := _ISO.fullmatch(text):
-        parts, units = match.groups(), ("w", "d", "h", "m", "s")
-    else:
-        raise ValueError(f"{shown(value)} is no duration; write {ACCEPTED}")
-    if not any(parts) or text.endswith("T"):
+    parts = _plain_parts(text) or _iso_parts(text)
+    if not parts:
         raise ValueError(f"{shown(value)} is no duration; write {ACCEPTED}")
     from fractions import Fraction  # 2 ms that only a duration in text need cost
 
     exact = sum(
-        (
-            Fraction(part) * _MICROSECONDS[unit]
-            for part, unit in zip(parts, units, strict=True)
-            if part
-        ),
-        Fraction(0),
+        (Fraction(number) * _MICROSECONDS[unit] for unit, number in parts.items()), Fraction(0)
     )
     microseconds = round(exact)
     if exact and not microseconds:
@@ -78,6 +66,32 @@ def parse_duration(value: str | timedelta) -> timedelta:
     if microseconds > LONGEST // timedelta(microseconds=1):
         raise ValueError(f"{shown(value)} is out of range")
     return timedelta(microseconds=microseconds)
+
+
+def _plain_parts(text: str) -> dict[str, str]:
+    """The number of each unit, as in ``1h30m``; empty where the text is something else.
+
+    Units descend, each at most once: "30m1h" is more likely a slip than a wish.
+    """
+    parts: dict[str, str] = {}
+    end, rank = 0, -1
+    ranks = tuple(_MICROSECONDS)
+    while match := _PART.match(text, end):
+        number, unit = match.groups()
+        before, rank, end = rank, ranks.index(unit), match.end()
+        if rank <= before:
+            return {}
+        parts[unit] = number
+    return parts if end == len(text) else {}
+
+
+def _iso_parts(text: str) -> dict[str, str]:
+    """Likewise, as in ``PT1H30M``."""
+    match = re.fullmatch(_ISO, text)
+    if match is None or text.endswith("T"):
+        return {}
+    found = zip(("w", "d", "h", "m", "s"), match.groups(), strict=True)
+    return {unit: number for unit, number in found if number}
 
 
 def _checked(value: timedelta) -> timedelta:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _PERCENT = 100
-_TIER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_TIER_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 TIER_FORM = "gold: rto=5m, rpo=30s, mttr=30m, mtbf=30d, availability=99.99%"
 """How an own tier is written in the ini key ``dr_tiers``; all after ``rpo`` may be left out."""
 
@@ -267,7 +267,7 @@ def read_tiers(lines: Iterable[str]) -> dict[str, RecoveryMetrics]:
 
 def _read_tier(line: str) -> tuple[str, RecoveryMetrics]:
     name, colon, rest = line.strip().partition(":")
-    if not colon or not _TIER_NAME.fullmatch(name.strip()):
+    if not colon or not re.fullmatch(_TIER_NAME, name.strip()):
         raise ValueError("a tier begins with its name and a colon")
     known = {"rto": "rto", "rpo": "rpo", "mttr": "mttr", "mtbf": "mtbf"}
     known["availability"] = "availability_target"

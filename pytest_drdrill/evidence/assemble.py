@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_drdrill.evidence import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from pytest_drdrill.evidence.types import (
@@ -122,7 +122,7 @@ def _objective(
 ) -> ObjectiveRow:
     measured = [each["actual_s"] for each in found if each["actual_s"] is not None]
     target_s = _seconds(target)
-    missed = max(filter(None, (_own_missed(each, target_s) for each in found)), default=None)
+    missed = max(_own_missed(found, target_s), default=None)
     return {
         "target_s": target_s,
         "worst_s": max(measured, default=None),
@@ -148,12 +148,17 @@ def _met(found: Iterable[RTORecord | RPORecord]) -> bool | None:
     return True if judged and None not in judged else None
 
 
-def _own_missed(found: RTORecord | RPORecord, tiers_s: float | None) -> tuple[float, float] | None:
-    """Time and objective of a drill that broke a narrower promise than its tier's."""
-    actual_s, target_s = found["actual_s"], found["target_s"]
-    if found["met"] is not False or actual_s is None or target_s is None or actual_s <= target_s:
-        return None
-    return None if target_s == tiers_s else (actual_s, target_s)
+def _own_missed(
+    found: Iterable[RTORecord | RPORecord], tiers_s: float | None
+) -> Iterator[tuple[float, float]]:
+    """Time and objective of each drill that broke a narrower promise than its tier's."""
+    for each in found:
+        if each["met"] is False:
+            actual_s, target_s = each["actual_s"], each["target_s"]
+            if actual_s is None or target_s is None or target_s == tiers_s:
+                continue
+            if actual_s > target_s:
+                yield actual_s, target_s
 
 
 def _bounded(value: float | None) -> float | None:
@@ -163,9 +168,13 @@ def _bounded(value: float | None) -> float | None:
 def _unrecovered(drill: DrillRecord) -> bool:
     """Whether an outage under the drill's own objective, not one of a failback's, never ended."""
     rto = drill["rto"]
-    return rto["actual_s"] is None and any(
-        outage["actual_s"] is None and outage["target_s"] == rto["target_s"]
-        for outage in rto["outages"]
+    return (
+        bool(rto["outages"])
+        and rto["actual_s"] is None
+        and any(
+            outage["actual_s"] is None and outage["target_s"] == rto["target_s"]
+            for outage in rto["outages"]
+        )
     )
 
 
@@ -177,8 +186,10 @@ def _worst_verdicts(drills: Iterable[DrillRecord]) -> dict[str, Verdict]:
     """One verdict for each drill, the worst of its runs."""
     worst: dict[str, Verdict] = {}
     for drill in drills:
-        known = worst.get(_base(drill), "passed")
-        worst[_base(drill)] = min(known, drill["verdict"], key=_WORST_FIRST.index)
+        base, verdict = _base(drill), drill["verdict"]
+        known = worst.setdefault(base, verdict)
+        if known != verdict:
+            worst[base] = min(known, verdict, key=_WORST_FIRST.index)
     return worst
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ParticipantRecord,
         StepRecord,
     )
+    from pytest_drdrill.measure.timeline import Moment
     from pytest_drdrill.measure.verdicts import DrillFailure
 
 
@@ -41,6 +42,11 @@ class Drill:
             ...
         assert not drill.judge()
 
+    Args:
+        objectives: what was promised; nothing by default.
+        clock: the machine's own by default.
+        started: when it began, if that was before now.
+
     Attributes:
         objectives: what was promised.
         clock: where its time comes from.
@@ -49,10 +55,16 @@ class Drill:
         rpo: the loss timer (the fixture ``rpo_timer``).
     """
 
-    def __init__(self, objectives: Objectives | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        objectives: Objectives | None = None,
+        *,
+        clock: Clock | None = None,
+        started: Moment | None = None,
+    ) -> None:
         self.objectives = objectives or Objectives()
         self.clock: Clock = clock or RealClock()
-        self.timeline = Timeline(self.clock)
+        self.timeline = Timeline(self.clock, started)
         self.rto = RTOTimer(self.timeline, self.objectives)
         self.rpo = RPOTimer(self.timeline)
         self._forget_notes()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerLoss:
+class LedgerLoss(NamedTuple):
     """What a ledger shows after the survivors were read back.
 
     Attributes:

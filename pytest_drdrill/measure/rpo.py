@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_drdrill.durations import LONGEST
 from pytest_drdrill.measure.ledger import LedgerLoss, WriteLedger
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.measure.timeline import Moment, Timeline
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(NamedTuple):
     """A measured loss.
 
     Attributes:
@@ -31,8 +29,7 @@ class Loss:
     basis: Basis
 
 
-@dataclass(frozen=True, slots=True)
-class _RecoveryPoint:
+class _RecoveryPoint(NamedTuple):
     """A recovery point, and the index of the first disaster that it can answer."""
 
     moment: datetime

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_drdrill.text import NAME_LIMIT, storable
 
@@ -19,12 +17,16 @@ EVENT_LIMIT = 2_000
 only what a verdict rests on is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """One instant on both scales: ``at`` in monotonic seconds for spans, ``utc`` for comparison."""
 
     at: float
     utc: datetime
+
+
+def now(clock: Clock) -> Moment:
+    """A clock's present moment, on both scales."""
+    return Moment(clock.monotonic(), clock.now())
 
 
 class Timeline:
@@ -38,20 +40,20 @@ class Timeline:
 
     __slots__ = ("_dropped", "_events", "clock", "disasters", "started")
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, started: Moment | None = None) -> None:
         self.clock = clock
-        self._restart()
+        self._restart(started)
 
-    def _restart(self) -> None:
-        """Forget everything and start now."""
+    def _restart(self, started: Moment | None = None) -> None:
+        """Forget everything and start now, or have started at a moment that has passed."""
         self._events: list[EventRecord] = []
         self._dropped = 0
         self.disasters: list[Moment] = []
-        self.started = self.moment()
+        self.started = started or now(self.clock)
 
     def moment(self) -> Moment:
         """Now, on both scales."""
-        return Moment(self.clock.monotonic(), self.clock.now())
+        return now(self.clock)
 
     def record(
         self, event: str, detail: object = "", *, at: float | None = None, vital: bool = False
@@ -75,10 +77,6 @@ class Timeline:
     def since_start(self, at: float) -> float:
         """Seconds from the drill's start to a moment of the monotonic clock."""
         return max(0.0, round(at - self.started.at, 6))
-
-    def utc(self, at: float) -> datetime:
-        """The UTC moment of an instant on the monotonic clock."""
-        return self.started.utc + timedelta(seconds=at - self.started.at)
 
     def events(self) -> list[EventRecord]:
         """All events by time; the last one says how many more there were beyond the limit."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.evidence.types import EvidenceRecord
 
 _PATH_SHOWN = 300
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = "[\ud800-\udfff]"
 
 
 class ReportError(Exception):
@@ -46,7 +46,7 @@ def dumps(record: EvidenceRecord) -> str:
     if text.isascii():  # as nearly always: to look through all of it costs 4 us a drill
         return text
     # In JSON text a surrogate stands inside a string; so do the backslash and its own escape.
-    return _SURROGATE.sub(lambda match: f"\\\\u{ord(match.group()):04x}", text)
+    return re.sub(_SURROGATE, lambda match: f"\\\\u{ord(match.group()):04x}", text)
 
 
 def _member(value: object) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_drdrill.durations import format_seconds
 from pytest_drdrill.report import words
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A drill with a verdict; of the runs of ``--dr-repeat`` the worst one.
 
     Attributes:
@@ -53,8 +51,7 @@ class Case:
         return visible(self.drill["reason"] or "no reason was given", words.TEXT)
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """Something that one or several drills said.
 
     Attributes:
@@ -68,8 +65,7 @@ class Said:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatLine:
+class RepeatLine(NamedTuple):
     """One objective of a drill that was run several times."""
 
     base: str
@@ -81,8 +77,7 @@ class RepeatLine:
     worst: str
 
 
-@dataclass(frozen=True, slots=True)
-class TierLine:
+class TierLine(NamedTuple):
     """A row of the tier table, in words."""
 
     tier: TierRecord

@@ -8,7 +8,7 @@ from unicodedata import combining, east_asian_width
 # C0 and C1 controls, invisible marks, bidirectional controls, line and paragraph separators, lone
 # surrogates, byte-order marks, interlinear annotations, non-characters, tag characters, fillers and
 # marks that show as nothing. Of variation selectors the one that makes an emoji coloured stays.
-_UNSAFE = re.compile(
+_UNSAFE = (
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
     "\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb"
     "\ufffe\uffff\U0001d173-\U0001d17a\U000e0000-\U000e01ef]"
@@ -24,7 +24,9 @@ def visible(text: str, limit: int) -> str:
     escapes such as ``\x1b`` and ``\u202e``; text that is longer ends in ``…``.
     """
     # Escapes only lengthen, so what lies beyond the limit can't be shown anyway.
-    shown = _UNSAFE.sub(_escape, text[: limit + 1])
+    shown = text[: limit + 1]
+    if not (shown.isascii() and shown.isprintable()):
+        shown = re.sub(_UNSAFE, _escape, shown)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 

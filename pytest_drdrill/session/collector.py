@@ -78,11 +78,13 @@ class Collector:
         if self._plan is None:
             self._plan = getattr(report, PLAN_KEY, None)
         found = getattr(report, REPORT_KEY, None)
-        nodeid = report.nodeid
         if found is None:
             if report.when == CRASHED:
-                self._crashed[nodeid] = storable(report.longreprtext)
+                self._crashed[report.nodeid] = storable(report.longreprtext)
             return
+        self._keep(report.nodeid, found)
+
+    def _keep(self, nodeid: str, found: DrillRecord) -> None:
         if (crash := self._crashed.pop(nodeid, None)) is not None:
             # It runs again, in another worker: what the first one told is of an attempt that ended.
             self._dead.setdefault(nodeid, []).append(self._dead_attempt(nodeid, crash))
@@ -112,7 +114,10 @@ class Collector:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Put the record together and write it, before any other report asks for it."""
-        self._own = None if self._runner is None else self._runner.plan()
+        if self._runner is not None:
+            self._own = self._runner.plan()
+            for run in self._runner.untold:
+                self._keep(run.nodeid, run.record())
         drills = self._all_drills()
         if not drills and not in_play(session.config):
             return

@@ -108,6 +108,8 @@ class _Reader:
         objectives = NOTHING_PROMISED
         if "dr_tier" in self._marks:
             objectives = self._tier()
+        if "rto" not in self._marks and "rpo" not in self._marks:
+            return objectives
         rto = rpo = hold = None
         if "rto" in self._marks:
             rto, hold = self.duration("rto", also=("hold",)), self._hold()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.evidence.types import RepeatRecord
 
 FIXTURE = "_dr_repeat"
-_RUN_SUFFIX = re.compile(r"(.*)(?:\[run([0-9]+)\]|-run([0-9]+)\])", re.DOTALL)
+_RUN_SUFFIX = r"(?s)(.*)(?:\[run([0-9]+)\]|-run([0-9]+)\])"
 
 
 class Repeater:
@@ -74,7 +74,8 @@ def repeat_of(item: pytest.Item, of: int) -> RepeatRecord | None:
 def base_of(item: pytest.Item) -> str:
     """An item's id without the number of its run: what its author wrote."""
     # Our parameter is the last one, unless a plugin adds another: then the id stands for itself.
-    match = _RUN_SUFFIX.fullmatch(item.nodeid) if run_of_repeat(item) is not None else None
+    repeated = run_of_repeat(item) is not None
+    match = re.fullmatch(_RUN_SUFFIX, item.nodeid) if repeated else None
     if match is None:
         return item.nodeid
     return match[1] if match[2] else f"{match[1]}]"

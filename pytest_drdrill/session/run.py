@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import unittest
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_drdrill.clock import RealClock
 from pytest_drdrill.evidence.measured import measured, nothing_measured
 from pytest_drdrill.measure import Drill, DrillFailure
+from pytest_drdrill.measure.timeline import now
 from pytest_drdrill.text import storable
 
 if TYPE_CHECKING:
@@ -42,40 +45,73 @@ class DrillRun:
     """The state of one attempt; lives on the item that runs.
 
     Attributes:
+        nodeid: the test's id.
         promise: what the markers declare.
-        drill: what the fixtures hand out.
         at_body_end: called when the body has ended, before it is judged: stops what it started.
         ended: whether the body has ended.
     """
 
     __slots__ = (
         "_broken",
+        "_clock",
+        "_drill",
+        "_earlier",
         "_error",
+        "_lasted_s",
         "_measured",
-        "_nodeid",
         "_reason",
         "_repeat",
+        "_started",
         "_swallowed",
         "_verdict",
         "at_body_end",
-        "drill",
         "ended",
+        "nodeid",
         "promise",
     )
 
-    def __init__(self, nodeid: str, promise: Promise, repeat: RepeatRecord | None) -> None:
+    def __init__(
+        self,
+        nodeid: str,
+        promise: Promise,
+        repeat: RepeatRecord | None,
+        earlier: DrillRun | None = None,
+    ) -> None:
+        self.nodeid = nodeid
         self.promise = promise
-        self.drill = Drill(promise.objectives)
+        self._clock = RealClock()
+        self._started = now(self._clock)
+        self._drill: Drill | None = None
         self.at_body_end: list[Callable[[], None]] = []
         self.ended = False
-        self._nodeid = nodeid
         self._repeat = repeat
+        self._earlier = earlier
+        self._lasted_s: float | None = None
         self._measured: Measured | None = None
         self._swallowed: BaseException | None = None
         self._verdict: Verdict | None = None
         self._reason: str | None = None
         self._error: str | None = None
         self._broken: str | None = None
+
+    @property
+    def drill(self) -> Drill:
+        """What the fixtures hand out; made when first asked for, it began with the attempt."""
+        if self._drill is None:
+            objectives = self.promise.objectives
+            self._drill = Drill(objectives, clock=self._clock, started=self._started)
+        return self._drill
+
+    def _now_measured(self) -> Measured:
+        if self._drill is None:
+            return nothing_measured(self.promise.objectives)
+        return measured(self._drill)
+
+    def _breaches(self) -> list[DrillFailure]:
+        objectives = self.promise.objectives
+        if self._drill is None and objectives.rto is None and objectives.rpo is None:
+            return []  # nothing was promised and nothing begun
+        return self.drill.judge()
 
     # -- the body -------------------------------------------------------------------------------
 
@@ -107,7 +143,7 @@ class DrillRun:
         if isinstance(error, NO_FAILURE) or not isinstance(error, FAILURE):
             return
         _show_notes(error)
-        for breach in self.drill.judge():
+        for breach in self._breaches():
             if not (isinstance(error, DrillFailure) and _same_matter(breach, error)):
                 self._note(error, f"{type(breach).__name__}: {breach}")
 
@@ -123,7 +159,7 @@ class DrillRun:
         The exception shows its own text alone and is an instance of the first breach's class, so
         that ``xfail(raises=RTOExceeded)`` holds.
         """
-        breaches = self.drill.judge()
+        breaches = self._breaches()
         if not breaches:
             return None
         from pytest_drdrill.report.failure import failure_text  # only for failures
@@ -132,11 +168,11 @@ class DrillRun:
         named = [f"{type(breach).__name__}: {breach}" for breach in others]
         self._broken = "\n".join([f"{type(first).__name__}: {first}", *named])
         # pytest itself leads with the name of the first one's class.
-        return _shown_alone(first, failure_text([str(first), *named], measured(self.drill)))
+        return _shown_alone(first, failure_text([str(first), *named], self._now_measured()))
 
     def keep_worst(self) -> None:
         """One more ``@given`` example passed: what it measured stands if it is the worst so far."""
-        found, kept = measured(self.drill), self._measured
+        found, kept = self._now_measured(), self._measured
         if kept is not None:
             rpo = max(kept["rpo"], found["rpo"], key=_rpo_badness)
             found = max(kept, found, key=_rto_badness)
@@ -145,7 +181,7 @@ class DrillRun:
 
     def keep_last(self, verdict: BaseException | None = None) -> None:
         """A ``@given`` example failed: of these, the last to run is the smallest; it stands."""
-        self._measured = measured(self.drill)
+        self._measured = self._now_measured()
         self._swallowed = verdict or self._swallowed
 
     def verdict_on_examples(self) -> BaseException | None:
@@ -164,8 +200,8 @@ class DrillRun:
             if report.failed:
                 self._fail(report, error)
             return
-        if report.when == "call" and self._measured is None:
-            self._measured = measured(self.drill)
+        if report.when == "call" and self._measured is None and self._drill is not None:
+            self._measured = self._now_measured()
         if report.failed:
             self._fail(report, error)
         elif self._verdict == "failed":
@@ -194,29 +230,49 @@ class DrillRun:
             return ""
         from pytest_drdrill.report.failure import failure_text  # only for failures
 
-        return failure_text((), self._measured or measured(self.drill))
+        return failure_text((), self._measured or self._now_measured())
 
     def _what_failed(self, report: pytest.TestReport, error: BaseException | None) -> str:
         """The body's own failure; of unittest it comes on top of a breach, which is told too."""
         parts = (storable(_error_of(report, error)), self._broken)
         return "\n".join(part for part in parts if part)
 
+    def end(self) -> None:
+        """The attempt is over: keep what its record takes, and let go of all that it had made."""
+        if self._drill is not None:
+            self._measured = self._measured or measured(self._drill)
+            self._started = self._drill.timeline.started
+            self._drill = None
+        self._swallowed = None
+        self._lasted_s = self._clock.monotonic() - self._started.at
+
     def record(self) -> DrillRecord:
         """The evidence up to now."""
-        drill = self.drill
-        started, ended = drill.timeline.started, drill.clock.monotonic()
-        return base_record(
-            self._nodeid,
+        started, lasted_s = self._started, self._lasted_s
+        if self._drill is not None:
+            started = self._drill.timeline.started
+        if lasted_s is None:
+            lasted_s = self._clock.monotonic() - started.at
+        record = base_record(
+            self.nodeid,
             self.promise,
             repeat=self._repeat,
-            found=self._measured or measured(drill),
+            found=self._measured or self._now_measured(),
             started=rfc3339(started.utc),
-            finished=rfc3339(drill.timeline.utc(ended)),
-            duration_s=round(ended - started.at, 6),
+            finished=rfc3339(started.utc + timedelta(seconds=lasted_s)),
+            duration_s=round(lasted_s, 6),
             verdict=self._verdict or "failed",
             reason=self._reason,
             error=self._error if self._verdict else UNFINISHED,
         )
+        if self._earlier is not None:
+            record["attempts"] = self._earlier.attempts()
+        return record
+
+    def attempts(self) -> list[AttemptRecord]:
+        """What stays of this attempt and those before it, as one that was rerun."""
+        record = self.record()
+        return [*record["attempts"], attempt(record)]
 
     def record_if_died(self) -> DrillRecord:
         """The evidence of this attempt should its process die in the next phase."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, TypedDict
 
 import pytest
@@ -10,7 +11,7 @@ from pytest_drdrill.session.given import judge_examples
 from pytest_drdrill.session.markers import MARKERS
 from pytest_drdrill.session.promise import NOTHING_PROMISED, read_promise
 from pytest_drdrill.session.repeat import count_tests, repeat_of
-from pytest_drdrill.session.run import DrillRun, attempt, base_record
+from pytest_drdrill.session.run import DrillRun, base_record
 from pytest_drdrill.session.selection import is_repeated
 from pytest_drdrill.session.tracebacks import hide_our_frames
 from pytest_drdrill.session.uncollected import uncollected
@@ -57,11 +58,16 @@ class Runner:
         self._promises = promises
         self._marks = {item: len(item.own_markers) for item in promises}
         self._index = {item: index for index, item in enumerate(promises)}
-        self._ended: dict[pytest.Item, tuple[DrillRecord, ...]] = {}
+        # The latest attempt of each; in order those whose evidence no report has carried.
+        self._ended: dict[pytest.Item, DrillRun] = {}
+        self.untold: list[DrillRun] = []
         option = config.option
         in_worker = hasattr(config, "workerinput")
         self._owes_plan = in_worker
-        # Before the end of a drill, only another process and pytest-html ask for its evidence.
+        # Before the end of a drill, only another process and pytest-html ask for its evidence;
+        # before the end of the session, pytest's JUnit file too. To make it is left to the end
+        # where it can be, all at once being the quickest.
+        self._process = os.getpid()
         self._early = in_worker or bool(getattr(option, "htmlpath", None))
         self._junit = settings.junit and bool(getattr(option, "xmlpath", None))
         self.selection = selection
@@ -69,6 +75,8 @@ class Runner:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Forget the drills that others, such as ``--lf``, have deselected after us."""
         left = set(session.items)
+        if left.issuperset(self._promises):
+            return
         self._promises = {item: promise for item, promise in self._promises.items() if item in left}
         self._index = {item: index for index, item in enumerate(self._promises)}
         self.selection["selected"] = count_tests(self._promises)
@@ -124,7 +132,10 @@ class Runner:
 
     def _begin(self, item: pytest.Item) -> DrillRun:
         promise = self._promises[item]
-        run = item.stash[RUN] = DrillRun(item.nodeid, promise, self._repeat_of(item, promise))
+        # Whoever reruns a drill may send no report of the end of the attempts before.
+        earlier = self._ended.get(item)
+        repeat = self._repeat_of(item, promise)
+        run = item.stash[RUN] = DrillRun(item.nodeid, promise, repeat, earlier)
         return run
 
     def _read_again(self, item: pytest.Item) -> None:
@@ -186,8 +197,9 @@ class Runner:
         if call.excinfo is not None:
             hide_our_frames()
         report = yield
-        if call.when == "setup":  # of a subtest's report only a copy is sent
-            self._add_plan(report)
+        if self._owes_plan and call.when == "setup":  # of a subtest's report only a copy is sent
+            self._owes_plan = False
+            setattr(report, PLAN_KEY, self.plan())
         run = item.stash.get(RUN, None)
         if run is None:
             if call.when != "setup" or item not in self._promises:
@@ -201,29 +213,26 @@ class Runner:
             report.sections.append(("disaster recovery", text))
         if run.is_subtests(report):
             return report
-        if self._early or call.when == "teardown":
-            self._add_evidence(item, run, report)
+        if call.when == "teardown":
+            self._end(item, run, report)
+        elif self._early:
+            setattr(report, REPORT_KEY, run.record_if_died())
         return report
 
-    def _add_evidence(self, item: pytest.Item, run: DrillRun, report: pytest.TestReport) -> None:
-        ended = report.when == "teardown"
-        record = run.record() if ended else run.record_if_died()
-        # Whoever reruns a drill may send no report of the end of the attempts before.
-        earlier = self._ended.get(item, ())
-        record["attempts"] = [attempt(before) for before in earlier]
+    def _end(self, item: pytest.Item, run: DrillRun, report: pytest.TestReport) -> None:
+        run.end()
+        del item.stash[RUN]
+        self._ended[item] = run
+        # Some plugins run a test in a fork of this process, which has its reports only.
+        if not (self._early or self._junit or os.getpid() != self._process):
+            self.untold.append(run)
+            return
+        record = run.record()
         setattr(report, REPORT_KEY, record)
-        if ended:
-            del item.stash[RUN]
-            self._ended[item] = (*earlier, record)
-            if self._junit:
-                from pytest_drdrill.report.junit import properties  # only for drills
+        if self._junit:
+            from pytest_drdrill.report.junit import properties  # only for drills
 
-                report.user_properties.extend(properties(record))
-
-    def _add_plan(self, report: pytest.TestReport) -> None:
-        if self._owes_plan:
-            self._owes_plan = False
-            setattr(report, PLAN_KEY, self.plan())
+            report.user_properties.extend(properties(record))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A worker tells its controller what was selected."""

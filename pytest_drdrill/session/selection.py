@@ -81,4 +81,6 @@ def selection_record(settings: Settings, selected: int, deselected: int) -> Sele
 
 def left_out(kept: Collection[pytest.Item], deselected: Collection[pytest.Item]) -> int:
     """How many tests do not run at all."""
+    if not deselected:
+        return 0
     return count_tests([*kept, *deselected]) - count_tests(kept)

@@ -10,7 +10,7 @@ from pytest_drdrill.session.markers import MARKERS
 from pytest_drdrill.text import storable
 
 _UNCOLLECTED: pytest.StashKey[dict[str, None]] = pytest.StashKey()
-_DRILL = re.compile(rf"\bmark\s*\.\s*(?:{'|'.join(MARKERS)})\b")
+_DRILL = rf"\bmark\s*\.\s*(?:{'|'.join(MARKERS)})\b"
 
 
 def note_uncollected(collector: pytest.Collector, report: pytest.CollectReport) -> None:
@@ -33,6 +33,6 @@ def _holds_drills(collector: pytest.Collector) -> bool:
     if not isinstance(collector, pytest.File):
         return False
     try:
-        return _DRILL.search(collector.path.read_text("utf-8", "replace")) is not None
+        return re.search(_DRILL, collector.path.read_text("utf-8", "replace")) is not None
     except OSError:
         return False

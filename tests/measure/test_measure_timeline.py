@@ -32,7 +32,7 @@ def test_both_scales_agree(timeline, clock):
     clock.advance(90)
     moment = timeline.moment()
     assert moment.at == START + 90
-    assert moment.utc == EPOCH + timedelta(seconds=90) == timeline.utc(moment.at)
+    assert moment.utc == EPOCH + timedelta(seconds=90)
     assert timeline.since_start(moment.at) == 90.0
     assert timeline.since_start(START + 0.123456789) == 0.123457
 

@@ -57,6 +57,9 @@ class RealClock:
         time.sleep(seconds)
 
 
+REAL_CLOCK = RealClock()
+
+
 def in_event_loop() -> bool:
     """Whether an event loop runs in this thread; asyncio is not imported to find out."""
     asyncio = sys.modules.get("asyncio")

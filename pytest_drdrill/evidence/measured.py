@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.measure.judge import (
@@ -40,9 +41,14 @@ def measured(drill: Drill) -> Measured:
 
 
 def nothing_measured(objectives: Objectives) -> Measured:
-    """The measurements of a drill that never got to measure."""
+    """The measurements of a drill that never got to measure; shared, so never to be changed."""
+    return _nothing(_seconds(objectives.rto), _seconds(objectives.rpo))
+
+
+@lru_cache
+def _nothing(rto_s: float | None, rpo_s: float | None) -> Measured:
     rpo: RPORecord = {
-        "target_s": _seconds(objectives.rpo),
+        "target_s": rpo_s,
         "actual_s": None,
         "basis": None,
         "acknowledged": 0,
@@ -55,7 +61,7 @@ def nothing_measured(objectives: Objectives) -> Measured:
         "not_applicable": None,
     }
     return {
-        "rto": _no_outage(objectives, None),
+        "rto": _no_outage(rto_s, None),
         "rpo": rpo,
         "timeline": [],
         "steps": [],
@@ -66,9 +72,9 @@ def nothing_measured(objectives: Objectives) -> Measured:
     }
 
 
-def _no_outage(objectives: Objectives, not_applicable: str | None) -> RTORecord:
+def _no_outage(target_s: float | None, not_applicable: str | None) -> RTORecord:
     return {
-        "target_s": _seconds(objectives.rto),
+        "target_s": target_s,
         "actual_s": None,
         "assumed": [],
         "resolution_s": None,
@@ -81,7 +87,7 @@ def _no_outage(objectives: Objectives, not_applicable: str | None) -> RTORecord:
 def _rto(drill: Drill) -> RTORecord:
     timer, objectives = drill.rto, drill.objectives
     if not timer.outages and not timer.assumed:
-        return _no_outage(objectives, timer.reason_not_applicable)
+        return _no_outage(_seconds(objectives.rto), timer.reason_not_applicable)
     assumed = assumed_time(timer)
     outages = [_outage(drill, outage, assumed) for outage in timer.outages]
     # An outage with an objective of its own, as a failback, is no measurement of the drill's.

@@ -75,7 +75,7 @@ class Collector:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep a drill's newest evidence."""
-        if self._plan is None:
+        if self._plan is None and self._runner is None:
             self._plan = getattr(report, PLAN_KEY, None)
         found = getattr(report, REPORT_KEY, None)
         if found is None:

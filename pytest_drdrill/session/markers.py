@@ -49,7 +49,8 @@ def closest_marks(node: pytest.Item | pytest.Collector | None) -> dict[str, pyte
     """
     marks: dict[str, pytest.Mark] = {}
     while node is not None:
-        for mark in reversed(node.own_markers):
+        own = node.own_markers
+        for mark in reversed(own) if own else ():
             if mark.name in MARKERS:
                 marks.setdefault(mark.name, mark)
         node = node.parent

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_drdrill.durations import ACCEPTED, format_duration, parse_duration
 from pytest_drdrill.objectives import Objectives, tier_objectives
@@ -43,10 +43,10 @@ _KEYWORDS = {
     "dr_cadence": "every",
 }
 NOTHING_PROMISED = Objectives()
+NO_PROBLEMS: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(slots=True)
-class Promise:
+class Promise(NamedTuple):
     """One drill as its author declared it.
 
     Attributes:
@@ -61,7 +61,7 @@ class Promise:
     live: bool = False
     cadence: timedelta | None = None
     kinds: tuple[Kind, ...] = ()
-    problems: dict[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = NO_PROBLEMS
 
     def complaint(self, nodeid: str) -> str:
         """All problems as one message, naming the test; what is wrong comes first."""
@@ -74,26 +74,23 @@ def read_promise(item: pytest.Item, tiers: Mapping[str, RecoveryMetrics]) -> Pro
     if not marks:
         return None
     reader = _Reader(marks, tiers)
-    promise = Promise(reader.objectives(), problems=reader.problems)
     # Most drills carry few of them: what is absent costs nothing.
-    if "dr_service" in marks:
-        promise.service = reader.text("dr_service", "the service's name")
-    if "disaster" in marks:
-        promise.disaster = reader.disaster()
-    if "runbook" in marks:
-        promise.runbook = reader.text("runbook", "a path")
-    if "dr_live" in marks:
-        promise.live = reader.flag("dr_live")
-    if "dr_cadence" in marks:
-        promise.cadence = reader.duration("dr_cadence")
-    promise.kinds = _kinds(marks, getattr(item, "fixturenames", ()))
-    return promise
+    return Promise(
+        reader.objectives(),
+        reader.text("dr_service", "the service's name") if "dr_service" in marks else None,
+        reader.disaster() if "disaster" in marks else None,
+        reader.text("runbook", "a path") if "runbook" in marks else None,
+        "dr_live" in marks and reader.flag("dr_live"),
+        reader.duration("dr_cadence") if "dr_cadence" in marks else None,
+        _kinds(marks, getattr(item, "fixturenames", ())),
+        reader.problems or NO_PROBLEMS,
+    )
 
 
 def _kinds(marks: Mapping[str, Any], fixtures: Any) -> tuple[Kind, ...]:
     found: set[str] = {_KIND_OF_FIXTURE[name] for name in fixtures if name in _KIND_OF_FIXTURE}
-    found.update(name for name in ("rto", "rpo") if name in marks)
-    return tuple(kind for kind in KINDS if kind in found)
+    found |= marks.keys() & {"rto", "rpo"}
+    return tuple([kind for kind in KINDS if kind in found]) if found else ()
 
 
 class _Reader:
@@ -185,6 +182,8 @@ class _Reader:
 
     def _value(self, name: str, accepted: str, *, also: tuple[str, ...] = ()) -> Any:
         mark = self._marks[name]
+        if len(mark.args) == 1 and not mark.kwargs and mark.args[0] is not None:
+            return mark.args[0]  # as nearly always
         keyword = _KEYWORDS[name]
         if unknown := [key for key in mark.kwargs if key not in (keyword, *also)]:
             self._complain(name, f"unknown argument {unknown[0]!r}", accepted)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_drdrill.clock import RealClock
+from pytest_drdrill.clock import REAL_CLOCK
 from pytest_drdrill.evidence.measured import measured, nothing_measured
 from pytest_drdrill.measure import Drill, DrillFailure
 from pytest_drdrill.measure.timeline import now
@@ -79,7 +79,7 @@ class DrillRun:
     ) -> None:
         self.nodeid = nodeid
         self.promise = promise
-        self._clock = RealClock()
+        self._clock = REAL_CLOCK
         self._started = now(self._clock)
         self._drill: Drill | None = None
         self.at_body_end: list[Callable[[], None]] = []

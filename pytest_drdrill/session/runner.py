@@ -121,34 +121,38 @@ class Runner:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Begin an attempt; refuse a promise that can't be read, and a live drill unasked."""
-        self._read_again(item)
-        if item not in self._promises:
+        promise = self._promise_of(item)
+        if promise is None:
             return
-        promise = self._begin(item).promise
+        self._begin(item, promise)
         if promise.problems:
             pytest.fail(promise.complaint(item.nodeid), pytrace=False)
         if promise.live and not self._settings.live:
             pytest.skip("live drill: it touches systems that exist without it; give --dr-live")
 
-    def _begin(self, item: pytest.Item) -> DrillRun:
-        promise = self._promises[item]
+    def _begin(self, item: pytest.Item, promise: Promise) -> DrillRun:
         # Whoever reruns a drill may send no report of the end of the attempts before.
         earlier = self._ended.get(item)
         repeat = self._repeat_of(item, promise)
         run = item.stash[RUN] = DrillRun(item.nodeid, promise, repeat, earlier)
         return run
 
-    def _read_again(self, item: pytest.Item) -> None:
-        """Read a promise anew to which somebody added a marker after the selection."""
+    def _promise_of(self, item: pytest.Item) -> Promise | None:
+        """What a test promises, read anew where it was given a marker after the selection."""
+        promise = self._promises.get(item)
         count = len(item.own_markers)
-        if count != self._marks.get(item, count) or (
-            item not in self._promises and any(mark.name in MARKERS for mark in item.own_markers)
-        ):
-            promise = read_promise(item, self._settings.tiers)
-            if promise is not None:
-                self._promises[item] = promise
-                self._index.setdefault(item, len(self._index))
-            self._marks[item] = count
+        if promise is not None:
+            if count == self._marks[item]:
+                return promise
+        elif not any(mark.name in MARKERS for mark in item.own_markers):
+            return None
+        self._marks[item] = count
+        found = read_promise(item, self._settings.tiers)
+        if found is None:
+            return promise
+        self._promises[item] = found
+        self._index.setdefault(item, len(self._index))
+        return found
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -197,27 +201,34 @@ class Runner:
         if call.excinfo is not None:
             hide_our_frames()
         report = yield
-        if self._owes_plan and call.when == "setup":  # of a subtest's report only a copy is sent
-            self._owes_plan = False
-            setattr(report, PLAN_KEY, self.plan())
         run = item.stash.get(RUN, None)
-        if run is None:
-            if call.when != "setup" or item not in self._promises:
-                return report
-            run = self._begin(item)  # somebody ended the set-up before it came to us
-        if call.when == "setup" and report.passed and not self._early:
-            return report  # nothing has been decided yet
+        if call.when == "setup":
+            if self._owes_plan:  # of a subtest's report only a copy is sent
+                self._owes_plan = False
+                setattr(report, PLAN_KEY, self.plan())
+            if run is None and (promise := self._promises.get(item)) is not None:
+                run = self._begin(item, promise)  # somebody ended the set-up before it came to us
+            if report.outcome == "passed" and not self._early:
+                return report  # nothing has been decided yet
+        if run is not None:
+            self._take(item, run, call, report)
+        return report
+
+    def _take(
+        self,
+        item: pytest.Item,
+        run: DrillRun,
+        call: pytest.CallInfo[None],
+        report: pytest.TestReport,
+    ) -> None:
         error = call.excinfo.value if call.excinfo else None  # of unittest it is known only now
         run.settle(report, error)
         if error is not None and (text := run.account(report, error)):
             report.sections.append(("disaster recovery", text))
-        if run.is_subtests(report):
-            return report
         if call.when == "teardown":
             self._end(item, run, report)
-        elif self._early:
+        elif self._early and not run.is_subtests(report):
             setattr(report, REPORT_KEY, run.record_if_died())
-        return report
 
     def _end(self, item: pytest.Item, run: DrillRun, report: pytest.TestReport) -> None:
         run.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 
 from pytest_drdrill.text import shown
 
@@ -51,6 +52,11 @@ def parse_duration(value: str | timedelta) -> timedelta:
         raise TypeError(f"{shown(value)} has no unit; write {ACCEPTED}")
     if not isinstance(value, str):
         raise TypeError(f"{shown(value)} is no duration; write {ACCEPTED}")
+    return _read(str.__str__(value))  # of a subclass, as StrEnum's, the plain text
+
+
+@lru_cache  # the drills of a suite promise few different ones
+def _read(value: str) -> timedelta:
     text = value.strip()
     parts = _plain_parts(text) or _iso_parts(text)
     if not parts:

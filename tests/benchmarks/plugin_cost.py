@@ -109,7 +109,9 @@ def pytest_unconfigure(config):
 """
 
 
-def write_suite(folder: Path, count: int, *, mark: str = "") -> Path:
+def write_suite(
+    folder: Path, count: int, *, mark: str = "", asks: str = "", body: str = "pass"
+) -> Path:
     folder.mkdir()
     (folder / "pytest.ini").write_text(
         "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
@@ -117,7 +119,7 @@ def write_suite(folder: Path, count: int, *, mark: str = "") -> Path:
     )
     for first in range(0, count, PER_FILE):
         tests = "".join(
-            f"{mark}def test_{number}():\n    pass\n"
+            f"{mark}def test_{number}({asks}):\n    {body}\n"
             for number in range(first, min(first + PER_FILE, count))
         )
         head = "import pytest\n"
@@ -246,11 +248,19 @@ def drill_cost(root: Path, count: int, pairs: int) -> None:
     )
     ordinary = str(write_suite(root / "plain", count, mark=plain))
     drills = str(write_suite(root / "drills", count, mark=marked))
-    base, ours, junit, html = in_turn(
+    measured = write_suite(
+        root / "measured",
+        count,
+        mark='@pytest.mark.rto("15m")\n',
+        asks="rto_timer",
+        body="with rto_timer.outage(): pass",
+    )
+    base, ours, measuring, junit, html = in_turn(
         pairs,
         [
             [ordinary],
             [drills, f"--dr-report={out}/evidence.json"],
+            [str(measured), f"--dr-report={out}/evidence.json"],
             [ordinary, f"--junitxml={out}/junit.xml"],
             [ordinary, f"--html={out}/page.html", "--self-contained-html"],
         ],
@@ -262,6 +272,7 @@ def drill_cost(root: Path, count: int, pairs: int) -> None:
             start_ms * 1e3,
             "<= 100",
         ),
+        ("a drill with a fixture and a measured outage, likewise", measuring, start_ms * 1e3, "-"),
         ("peer: junitxml, per ordinary test", junit, 0, "-"),
         ("peer: pytest-html, per ordinary test", html, 0, "-"),
     ):

@@ -444,3 +444,56 @@ def test_frozen(faults, server): faults.pause_process(server)
 """
     outcome = drills(source)
     assert outcome.verdicts == {"test_frozen": "passed"}
+
+
+IN_A_FORK = """
+import os, pickle, pytest
+from _pytest.runner import runtestprotocol
+
+def in_a_fork(item):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        reports = runtestprotocol(item, log=False)
+        with open(writing, "wb") as pipe:
+            pickle.dump([plain(item.config, report) for report in reports], pipe)
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        told = pickle.load(pipe)
+    os.waitpid(child, 0)
+    hook = item.config.hook
+    return [hook.pytest_report_from_serializable(config=item.config, data=each) for each in told]
+
+def plain(config, report):
+    return config.hook.pytest_report_to_serializable(config=config, report=report)
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    for report in in_a_fork(item):
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+def test_evidence_comes_from_a_fork(drills, pytester):
+    """As where a plugin forks for each test: the parent has their reports only."""
+    pytester.makeconftest(IN_A_FORK)
+    outcome = drills(
+        """
+@pytest.mark.rto("1s")
+def test_held(rto_timer):
+    with rto_timer.outage():
+        pass
+
+@pytest.mark.rto("0s")
+def test_missed(rto_timer):
+    with rto_timer.outage():
+        pass
+""",
+        subprocess=True,
+    )
+    assert outcome.ret == 1
+    assert outcome.verdicts == {"test_held": "passed", "test_missed": "failed"}
+    assert "RTOExceeded" in outcome.drills["test_missed"]["error"]
+    assert outcome.drills["test_held"]["rto"]["met"]

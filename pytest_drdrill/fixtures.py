@@ -9,7 +9,12 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pytest_drdrill.backup import FullBackupStrategy
+    from pytest_drdrill.backup import (
+        BackupStrategy,
+        DifferentialBackupStrategy,
+        FullBackupStrategy,
+        IncrementalBackupStrategy,
+    )
     from pytest_drdrill.failover import FailoverManager
     from pytest_drdrill.faults import FaultInjector
     from pytest_drdrill.measure import Drill, RPOTimer, RTOTimer
@@ -54,9 +59,34 @@ def _dr_repeat(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def full_backup(request: pytest.FixtureRequest) -> FullBackupStrategy:
     """Full backups of folders: ``create_backup``, ``verify_backup``, ``restore_backup``."""
+    from pytest_drdrill.backup import FullBackupStrategy
     from pytest_drdrill.session.wiring import backup_of
 
-    return backup_of(request)
+    return backup_of(request, FullBackupStrategy)
+
+
+@pytest.fixture
+def incremental_backup(request: pytest.FixtureRequest) -> IncrementalBackupStrategy:
+    """Backups of what changed since the last one; the first one is full."""
+    from pytest_drdrill.backup import IncrementalBackupStrategy
+    from pytest_drdrill.session.wiring import backup_of
+
+    return backup_of(request, IncrementalBackupStrategy)
+
+
+@pytest.fixture
+def differential_backup(request: pytest.FixtureRequest) -> DifferentialBackupStrategy:
+    """Backups of what changed since the last full one; the first one is full."""
+    from pytest_drdrill.backup import DifferentialBackupStrategy
+    from pytest_drdrill.session.wiring import backup_of
+
+    return backup_of(request, DifferentialBackupStrategy)
+
+
+@pytest.fixture(params=["full", "incremental", "differential"])
+def backup_strategy(request: pytest.FixtureRequest) -> BackupStrategy:
+    """Runs the drill once with each strategy."""
+    return request.getfixturevalue(f"{request.param}_backup")  # type: ignore[no-any-return]
 
 
 @pytest.fixture

@@ -12,11 +12,14 @@ import pytest
 
 from pytest_drdrill.fixtures import (
     _dr_repeat,
+    backup_strategy,
+    differential_backup,
     dr_objectives,
     drill,
     failover_manager,
     faults,
     full_backup,
+    incremental_backup,
     rpo_timer,
     rto_timer,
 )
@@ -28,11 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "_dr_repeat",
+    "backup_strategy",
+    "differential_backup",
     "dr_objectives",
     "drill",
     "failover_manager",
     "faults",
     "full_backup",
+    "incremental_backup",
     "rpo_timer",
     "rto_timer",
 ]

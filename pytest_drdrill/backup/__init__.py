@@ -9,8 +9,14 @@ from pytest_drdrill.backup.errors import (
     RestoreTargetError,
 )
 from pytest_drdrill.backup.job import BackupJob, BackupStatus, BackupType
+from pytest_drdrill.backup.progress import BackupProgress
 from pytest_drdrill.backup.restore import RestoreResult
-from pytest_drdrill.backup.strategy import BackupStrategy, FullBackupStrategy
+from pytest_drdrill.backup.strategy import (
+    BackupStrategy,
+    DifferentialBackupStrategy,
+    FullBackupStrategy,
+    IncrementalBackupStrategy,
+)
 from pytest_drdrill.backup.verify import VerifyResult
 
 __all__ = [
@@ -19,11 +25,14 @@ __all__ = [
     "BackupJob",
     "BackupLocked",
     "BackupNotFound",
+    "BackupProgress",
     "BackupRefused",
     "BackupStatus",
     "BackupStrategy",
     "BackupType",
+    "DifferentialBackupStrategy",
     "FullBackupStrategy",
+    "IncrementalBackupStrategy",
     "RestoreResult",
     "RestoreTargetError",
     "VerifyResult",

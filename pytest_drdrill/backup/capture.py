@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.errors import BackupError
+from pytest_drdrill.backup.job import number_of
 from pytest_drdrill.backup.manifest import ROOT, Entry
+from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.source import Kind, Source, Vanished
 from pytest_drdrill.backup.tar import END, header, padding
 
@@ -21,18 +24,23 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 20
 """Files below this many bytes are read in one go, larger ones by blocks of it."""
+_COARSE_NS = 20_000_000
+"""Nanoseconds by which a file's times may lag: a tick of the kernel is up to ten milliseconds."""
 _ATTEMPTS = 3
 """How often a file is read that changes while it is read."""
 _WARNINGS = 1000
 """How many warnings a job keeps: they go into its metadata, which has to stay of readable size."""
 
 
-def capture(
+def capture(  # noqa: PLR0913 - what is read, what is written, and how
     source: Source,
     job: BackupJob,
     tar: BinaryIO,
     manifest: BinaryIO,
     base: Iterable[Entry] = (),
+    *,
+    paranoid: bool = False,
+    progress: Reporter = UNTOLD,
 ) -> None:
     """Read the source into ``tar`` and ``manifest``, and write counts and warnings into the job.
 
@@ -43,31 +51,42 @@ def capture(
         manifest: a binary file.
         base: the sorted entries of an earlier backup; an entry that did not change since is not
             stored again, its line names the backup that holds it.
+        paranoid: whether a file whose size, times and inode are as before is read all the same, and
+            its hash compared.
+        progress: told the entries and bytes read so far, after each entry and block.
 
     Raises:
         BackupError: something can't be read, or the source itself vanished; the message names it.
     """
-    _Capture(source, job, tar, manifest, iter(base)).run()
+    _Capture(source, job, tar, manifest, iter(base), paranoid=paranoid, progress=progress).run()
 
 
 class _Capture:
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as capture()
         self,
         source: Source,
         job: BackupJob,
         tar: BinaryIO,
         manifest: BinaryIO,
         base: Iterator[Entry],
+        *,
+        paranoid: bool,
+        progress: Reporter,
     ) -> None:
         self._source = source
+        self._paranoid = paranoid
+        self._progress = progress
+        self._read = 0
+        self._holders: set[str] = set()
         self._job = job
         self._tar = tar
         self._position = 0
         self._manifest = manifest
         self._base = _Base(base)
         self._digest = sha256()
-        # Only files with several names are remembered: by device and inode, their first entry.
-        self._first_names: dict[tuple[int, int], Entry] = {}
+        # Only files with several names are remembered: by device and inode, their first entry, and
+        # when they had changed.
+        self._first_names: dict[tuple[int, int], tuple[Entry, tuple[int, int, int]]] = {}
         self._buffer = memoryview(bytearray(_SMALL))
         self._unnamed = 0  # warnings beyond those that the job keeps
 
@@ -92,6 +111,7 @@ class _Capture:
         self._write(END)
         job.stored_bytes = self._position
         job.manifest_sha256 = self._digest.hexdigest()
+        job.bases = sorted(self._holders - {job.id}, key=number_of)
 
     def _add(self, path: str, kind: Kind) -> None:
         if kind == "other":
@@ -107,15 +127,18 @@ class _Capture:
         self._digest.update(line)
         self._manifest.write(line)
         self._job.entry_count += 1
+        if entry.type == "file":
+            self._holders.add(entry.backup)
+        self._progress(self._job.entry_count, self._read)
 
     def _without_content(self, path: str, kind: Kind) -> Entry:
         status = self._source.lstat(path)
         if stat.S_IFMT(status.st_mode) != (stat.S_IFDIR if kind == "folder" else stat.S_IFLNK):
             raise Vanished
-        known = self._base.find(path)
-        if known is not None and _is_same(known, status):
-            return known
         target = self._source.readlink(path) if kind == "symlink" else None
+        known = self._base.find(path)
+        if known is not None and _is_same(known, status) and known.target == target:
+            return known
         entry = self._entry(path, status, target=target)
         self._write(header(entry))
         entry.offset = self._position
@@ -124,9 +147,13 @@ class _Capture:
     def _file(self, path: str) -> Entry:
         known = self._base.find(path)
         if known is not None and _is_same(known, status := self._source.lstat(path)):
-            return self._counted(known, status)
+            if known.ctime_ns and not self._paranoid:
+                return self._counted(known, status)
+            if self._hash(path, status) == known.sha256:
+                return self._counted(known, status)
         for attempt in range(1, _ATTEMPTS + 1):
             fd = self._source.open(path)
+            began = time.time_ns()
             try:
                 status = os.fstat(fd)
                 if not stat.S_ISREG(status.st_mode):
@@ -134,10 +161,10 @@ class _Capture:
                 key = (status.st_dev, status.st_ino)
                 first = self._first_names.get(key) if status.st_nlink > 1 else None
                 # The same number may be another file by now, or the file have other content.
-                if first is not None and _moments_of(first) == _moments(status):
-                    return self._further_name(path, first)
+                if first is not None and first[1] == _moments(status):
+                    return self._further_name(path, first[0])
                 start = self._position
-                entry = self._content(path, fd, status)
+                entry = self._content(path, fd, status, began)
                 after = os.fstat(fd)
             finally:
                 os.close(fd)
@@ -157,8 +184,22 @@ class _Capture:
         if entry.hardlink is None:
             self._job.size_bytes += entry.size
         if status.st_nlink > 1:
-            self._first_names[status.st_dev, status.st_ino] = entry
+            self._first_names[status.st_dev, status.st_ino] = entry, _moments(status)
         return entry
+
+    def _hash(self, path: str, status: os.stat_result) -> str | None:
+        """The hash of a file's content as it is; None where it changes meanwhile."""
+        digest = sha256()
+        fd = self._source.open(path)
+        try:
+            while count := self._source.read(path, fd, self._buffer):
+                digest.update(self._buffer[:count])
+                self._read += count
+            if _moments(os.fstat(fd)) != _moments(status):
+                return None
+        finally:
+            os.close(fd)
+        return digest.hexdigest()
 
     def _further_name(self, path: str, first: Entry) -> Entry:
         entry = replace(first, path=path, hardlink=first.hardlink or first.path)
@@ -167,9 +208,18 @@ class _Capture:
         self._job.file_count += 1
         return entry
 
-    def _content(self, path: str, fd: int, status: os.stat_result) -> Entry:
+    def _content(self, path: str, fd: int, status: os.stat_result, began: int) -> Entry:
         if status.st_size >= _SMALL:
-            return self._large_content(path, fd, status)
+            entry = self._large_content(path, fd, status)
+        else:
+            entry = self._small_content(path, fd, status)
+        # The kernel's own times are coarse: what is written from now on may bear the one seen.
+        if status.st_ctime_ns > began - _COARSE_NS:
+            entry.ctime_ns = 0
+        self._read += entry.size
+        return entry
+
+    def _small_content(self, path: str, fd: int, status: os.stat_result) -> Entry:
         data = self._buffer[: self._source.read(path, fd, self._buffer[: status.st_size])]
         entry = self._entry(path, status, size=len(data), digest=sha256(data).hexdigest())
         head = header(entry)
@@ -192,6 +242,7 @@ class _Capture:
             digest.update(block)
             self._write(block)
             left -= count
+            self._progress(self._job.entry_count, self._read + status.st_size - left)
         entry.sha256 = digest.hexdigest()
         if left:  # it shrank: its header has to say so
             entry.size -= left
@@ -277,7 +328,7 @@ def _is_same(entry: Entry, status: os.stat_result) -> bool:
         status.st_mode == kinds[entry.type] | entry.mode
         and (entry.type != "file" or status.st_size == entry.size)
         and status.st_mtime_ns == entry.mtime_ns
-        and status.st_ctime_ns == entry.ctime_ns
+        and status.st_ctime_ns == (entry.ctime_ns or status.st_ctime_ns)
         and status.st_ino == entry.ino
         and status.st_nlink == entry.nlink
         and status.st_uid == entry.uid
@@ -287,7 +338,3 @@ def _is_same(entry: Entry, status: os.stat_result) -> bool:
 
 def _moments(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _moments_of(entry: Entry) -> tuple[int, int, int]:
-    return entry.size, entry.mtime_ns, entry.ctime_ns

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_drdrill.backup.manifest import Entry
 
 _BLOCK = 1 << 20
+_OPEN = 64
+"""How many tars are kept open: a chain may be longer than a process may have files open."""
 
 
 class Contents:
@@ -28,7 +30,7 @@ class Contents:
 
     def __init__(self, job: BackupJob) -> None:
         self._job = job
-        self._tars: dict[str, tuple[int, int]] = {}
+        self._tars: dict[str, tuple[int, int]] = {}  # the one used last at the end
         self._buffer = memoryview(bytearray(_BLOCK))
 
     def __enter__(self) -> Self:
@@ -109,14 +111,17 @@ class Contents:
             raise self._unreadable(holder, error) from error
 
     def _tar(self, holder: str) -> tuple[int, int]:
-        known = self._tars.get(holder)
+        known = self._tars.pop(holder, None)
         if known is None:
+            if len(self._tars) >= _OPEN:
+                os.close(self._tars.pop(next(iter(self._tars)))[0])
             path = self._job.destination_path / holder / TAR
             try:
                 fd = open_regular(path)
-                known = self._tars[holder] = fd, os.fstat(fd).st_size
+                known = fd, os.fstat(fd).st_size
             except OSError as error:
                 raise self._unreadable(holder, error) from error
+        self._tars[holder] = known
         return known
 
     def _unreadable(self, holder: str, error: OSError) -> BackupDamaged:

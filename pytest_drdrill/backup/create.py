@@ -8,36 +8,45 @@ from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.capture import capture
 from pytest_drdrill.backup.errors import BackupError, BackupRefused
-from pytest_drdrill.backup.job import BackupJob, BackupStatus, BackupType, make_id
-from pytest_drdrill.backup.manifest import MANIFEST, read_manifest
+from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType, make_id
+from pytest_drdrill.backup.manifest import read_manifest
+from pytest_drdrill.backup.progress import Reporter
 from pytest_drdrill.backup.source import Source
 from pytest_drdrill.backup.store import TAR, Store, absolute, refuse_overlap
+from pytest_drdrill.backup.verify import check_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from pytest_drdrill.backup.progress import BackupProgress
     from pytest_drdrill.clock import Clock
 
 _BUFFER = 1 << 20
 
 
-def create(
+def create(  # noqa: PLR0913 - what a strategy decides, by keyword
     source: str | os.PathLike[str],
     destination: str | os.PathLike[str],
     backup_type: BackupType,
     clock: Clock,
+    *,
     choose_base: Callable[[Sequence[BackupJob]], BackupJob | None] = lambda _: None,
+    paranoid: bool = False,
+    progress: Callable[[BackupProgress], object] | None = None,
 ) -> BackupJob:
     """Make a backup, as ``BackupStrategy.create_backup`` describes.
 
     Args:
         source: the folder to read.
         destination: the folder that holds the backups.
-        backup_type: what the job says it is.
+        backup_type: what the job says it is, where it has a base.
         clock: where its moments come from.
-        choose_base: which of the destination's backups, newest first, this one builds on; none
-            makes it self-contained. Called as the one writer.
+        choose_base: which of the destination's backups, newest first, this one builds on; without
+            one, or where quick verification finds that one damaged, it becomes a full backup.
+            Called as the one writer.
+        paranoid: whether every file is read, whatever its times say.
+        progress: told how far it came.
     """
     created_at = clock.now()
     folder, store = absolute(source, "the source"), Store(destination)
@@ -45,16 +54,28 @@ def create(
     refuse_overlap(folder, store.path, "the source")
     with store.writing():
         earlier = store.jobs()
+        _refuse_foreign(folder, earlier)
         store.clear_leftovers()
+        base: BackupJob | None = None
+        warnings: list[str] = []
+        if backup_type is not BackupType.FULL:
+            base, warnings = _sound_base(store, choose_base(earlier))
+        backup_type = BackupType.FULL if base is None else backup_type
         job = BackupJob(
             id=make_id(store.next_number(), backup_type, created_at),
             backup_type=backup_type,
             source_path=folder,
             destination_path=store.path,
             created_at=created_at,
+            warnings=warnings,
         )
+        told = Reporter(progress, "backup", job.id)
         try:
-            _run(job, store, clock, choose_base(earlier))
+            _run(job, store, clock, base, paranoid=paranoid, progress=told)
+            told.end()
+            job.completed_at = clock.now()
+            job.status = BackupStatus.COMPLETED
+            store.publish(job)
         except BaseException as error:
             store.discard(job.id)
             job.status = BackupStatus.FAILED
@@ -69,6 +90,28 @@ def create(
     return job
 
 
+def _sound_base(store: Store, base: BackupJob | None) -> tuple[BackupJob | None, list[str]]:
+    """The base if it can be relied on; else none, and why this backup has to be a full one."""
+    if base is None:
+        return None, ["there was no backup to build on, so this one is full"]
+    try:
+        check_parts(store, base)
+    except BackupError as error:
+        return None, [f"{error}; so this one is full"]
+    return base, []
+
+
+def _refuse_foreign(folder: Path, earlier: Sequence[BackupJob]) -> None:
+    """Refuse a destination of another source: what changed since its backups says nothing."""
+    real = os.path.realpath(folder)
+    for job in earlier:
+        if job.source_path != folder and os.path.realpath(job.source_path) != real:
+            raise BackupRefused(
+                f"{job.destination_path} holds backups of {job.source_path}; back up {folder} to a "
+                "destination of its own"
+            )
+
+
 def _check_source(folder: Path) -> None:
     try:
         status = folder.stat()
@@ -80,22 +123,33 @@ def _check_source(folder: Path) -> None:
         raise BackupRefused(f"the source {folder} is no folder")
 
 
-def _run(job: BackupJob, store: Store, clock: Clock, base: BackupJob | None) -> None:
+def _run(  # noqa: PLR0913 - as create()
+    job: BackupJob,
+    store: Store,
+    clock: Clock,
+    base: BackupJob | None,
+    *,
+    paranoid: bool,
+    progress: Reporter,
+) -> None:
     job.started_at = clock.now()
     job.status = BackupStatus.RUNNING
     job.path.mkdir(mode=0o700)
     if base is not None:
-        job.parent_id = base.id
+        job.parent_id, job.parent_sha256 = base.id, base.manifest_sha256
     with (
         Source(job.source_path) as source,
         (job.path / TAR).open("xb", _BUFFER) as tar,
         (job.path / MANIFEST).open("xb", _BUFFER) as manifest,
     ):
         job.recovery_point = clock.now()
-        capture(source, job, tar, manifest, () if base is None else read_manifest(base))
+        entries = () if base is None else read_manifest(base)
+        capture(source, job, tar, manifest, entries, paranoid=paranoid, progress=progress)
+        if base is not None and job.manifest_sha256 == base.manifest_sha256:
+            store.drop_contents(job.id)
+            job.manifest_id = base.manifest_id or base.id
+            job.stored_bytes, job.bases = 0, []  # what it needs, that manifest's backup says
+            return
         for file in (tar, manifest):
             file.flush()
             os.fsync(file.fileno())
-    job.completed_at = clock.now()
-    job.status = BackupStatus.COMPLETED
-    store.publish(job)

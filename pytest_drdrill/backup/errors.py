@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_drdrill.backup.job import BackupJob
 
@@ -47,21 +48,61 @@ class BackupDamaged(BackupError):
 
     Attributes:
         damaged: what is damaged, by name: paths inside the backup, or the file of the backup
-            itself (``manifest.jsonl``, ``metadata.json``, ``data.tar``).
+            itself (``manifest.jsonl``, ``metadata.json``, ``data.tar``), those of an earlier backup
+            that it needs behind that one's id.
+        dependents: ids of other backups that can't be restored whole for the same damage, the
+            newest first.
+        intact: ids of other backups of the destination that this damage leaves alone and that quick
+            verification finds whole, the newest first.
+        reason: what is wrong with it, in a clause.
     """
 
-    def __init__(
-        self, message: str, *, damaged: Sequence[str] = (), job: BackupJob | None = None
+    def __init__(  # noqa: PLR0913 - what is known of the damage, by keyword
+        self,
+        message: str,
+        *,
+        damaged: Sequence[str] = (),
+        dependents: Sequence[str] = (),
+        intact: Sequence[str] = (),
+        reason: str = "",
+        job: BackupJob | None = None,
     ) -> None:
         super().__init__(message, job=job)
         self.damaged = tuple(damaged)
+        self.reason = reason or message
+        self.dependents = tuple(dependents)
+        self.intact = tuple(intact)
 
     @classmethod
-    def naming(cls, job: BackupJob, damaged: Sequence[str]) -> BackupDamaged:
-        """The error that lists what is damaged in a job, the first twenty in its message."""
-        shown = ", ".join(repr(name) for name in damaged[:_NAMED])
-        more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
-        return cls(f"backup {job.id} is damaged: {shown}{more}", damaged=damaged, job=job)
+    def naming(
+        cls,
+        job: BackupJob,
+        damaged: Iterable[str] | Mapping[str, str],
+        *,
+        dependents: Sequence[str] = (),
+        intact: Sequence[str] = (),
+    ) -> BackupDamaged:
+        """The error that lists what is damaged in a job, the first twenty in its message.
+
+        Args:
+            job: whose backup it is.
+            damaged: names, with a reason for each where they are the keys of a mapping.
+            dependents: as the attribute.
+            intact: as the attribute.
+        """
+        reasons = damaged if isinstance(damaged, Mapping) else dict.fromkeys(damaged, "")
+        named = [f"{name!r} ({why})" if why else repr(name) for name, why in reasons.items()]
+        text = f"backup {job.id} is damaged: {_listed(named)}"
+        if dependents:
+            text += f"; the same damage is in {_listed(dependents)}"
+        if intact:
+            text += f"; the newest that it leaves alone is {intact[0]}"
+        return cls(text, damaged=[*reasons], dependents=dependents, intact=intact, job=job)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 for _error in (

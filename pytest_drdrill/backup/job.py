@@ -14,6 +14,7 @@ from pytest_drdrill.backup.errors import BackupDamaged, BackupRefused
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MANIFEST = "manifest.jsonl"
 _ID = re.compile(r"([0-9]{6,18})-(full|incremental|differential)-[0-9]{8}T[0-9]{6}Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIMES = ("created_at", "started_at", "completed_at", "recovery_point")
@@ -60,11 +61,18 @@ class BackupJob:
         warnings: what a reader of the backup should know: files that vanished or kept changing
             while they were read, and entries that no backup can hold (FIFOs, sockets, devices);
             the first thousand, and how many more there were.
-        stored_bytes: bytes of this backup's own ``data.tar``.
+        stored_bytes: bytes of this backup's own ``data.tar``; 0 where nothing had changed, and it
+            has none.
         file_count: regular files in the tree, every name of a hard-linked one counted.
         entry_count: all entries: files, folders (the source itself too) and symlinks.
-        parent_id: the backup that this one builds on, or None for a self-contained one.
+        parent_id: the backup that this one was compared with, or None for a self-contained one.
+        parent_sha256: that one's ``manifest_sha256`` at the time.
+        bases: ids of the earlier backups that hold bytes of this one, the oldest first.
+        manifest_id: where nothing had changed, the earlier backup whose manifest says what this one
+            holds; None where it has its own.
         manifest_sha256: hash of the manifest, as hexadecimal digits; None until it is written.
+        verified_at: when every byte of it was last read and found intact; None if it never was, or
+            was found damaged since.
     """
 
     id: str
@@ -83,7 +91,11 @@ class BackupJob:
     file_count: int = 0
     entry_count: int = 0
     parent_id: str | None = None
+    parent_sha256: str | None = None
+    bases: list[str] = field(default_factory=list)
+    manifest_id: str | None = None
     manifest_sha256: str | None = None
+    verified_at: datetime | None = None
 
     @property
     def path(self) -> Path:
@@ -94,15 +106,23 @@ class BackupJob:
         """
         return self.destination_path / checked_id(self.id)
 
+    @property
+    def manifest_path(self) -> Path:
+        """The manifest that says what this backup holds, be it its own or an earlier one's.
+
+        Raises:
+            BackupRefused: the id is none that this package gives.
+        """
+        return self.destination_path / checked_id(self.manifest_id or self.id) / MANIFEST
+
     def to_metadata(self) -> dict[str, Any]:
         """The job as plain JSON values: times in RFC 3339, paths as text, sizes in bytes."""
-        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        values: dict[str, Any] = {name: getattr(self, name) for name in _kept()}
         for name in _TIMES:
             if values[name] is not None:
                 values[name] = values[name].isoformat(timespec="microseconds")
-        for name in ("source_path", "destination_path"):
-            values[name] = str(values[name])
-        values["warnings"] = list(self.warnings)
+        values["source_path"] = str(self.source_path)
+        values["warnings"], values["bases"] = list(self.warnings), list(self.bases)
         return values
 
     @classmethod
@@ -119,11 +139,13 @@ class BackupJob:
         """
         values = dict(metadata)
         try:
-            if values.keys() != {each.name for each in fields(cls)}:
+            if values.keys() != set(_kept()):
                 raise ValueError("its keys are not those of a job")  # noqa: TRY301 - one handler
-            checked_id(values["id"])
-            if values["parent_id"] is not None:
-                checked_id(values["parent_id"])
+            for known in (values["id"], *values["bases"]):
+                checked_id(known)
+            for name in ("parent_id", "manifest_id"):
+                if values[name] is not None:
+                    checked_id(values[name])
             values["backup_type"] = BackupType(values["backup_type"])
             values["status"] = BackupStatus(values["status"])
             values["source_path"] = Path(values["source_path"])
@@ -140,6 +162,12 @@ class BackupJob:
         return cls(**values)
 
 
+def _kept() -> list[str]:
+    """What of a job its metadata hold: all but where they lie, and what becomes known later."""
+    left_out = ("destination_path", "verified_at")
+    return [each.name for each in fields(BackupJob) if each.name not in left_out]
+
+
 def _check_plain(values: Mapping[str, Any]) -> None:
     for name in _COUNTS:
         if type(values[name]) is not int or values[name] < 0:
@@ -151,9 +179,12 @@ def _check_plain(values: Mapping[str, Any]) -> None:
     texts = values["warnings"]
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise TypeError("warnings are no list of texts")
-    digest = values["manifest_sha256"]
-    if digest is not None and not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
-        raise ValueError(f"manifest_sha256 is {digest!r}")
+    for name in ("manifest_sha256", "parent_sha256"):
+        digest = values[name]
+        if digest is not None and not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
+            raise ValueError(f"{name} is {digest!r}")
+    if not isinstance(values["bases"], list):
+        raise TypeError("bases are no list of ids")
 
 
 def make_id(number: int, backup_type: BackupType, moment: datetime) -> str:

@@ -16,12 +16,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_drdrill.backup.errors import BackupDamaged
-from pytest_drdrill.backup.job import is_id
+from pytest_drdrill.backup.job import MANIFEST, is_id
 from pytest_drdrill.backup.regular import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pytest_drdrill.backup.job import BackupJob
 
@@ -29,7 +28,6 @@ EntryType = Literal["file", "folder", "symlink"]
 """What an entry can be. A hard link is a file that names the first path of its file."""
 
 ROOT = "."
-MANIFEST = "manifest.jsonl"
 _LINE = 1 << 20  # a path and a target near PATH_MAX, every byte escaped, take 50 KiB
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -48,7 +46,8 @@ class Entry:
         gid: number of its group.
         mtime_ns: last modification, nanoseconds since 1970.
         ctime_ns: last change of the inode, nanoseconds since 1970: tells a later backup what
-            changed.
+            changed. 0 for a file that had changed so shortly before it was read that a later
+            change may bear the same time: a later backup looks at its content.
         ino: inode number, for the same reason.
         nlink: number of its hard links.
         target: of a symlink, where it points, verbatim.
@@ -111,30 +110,54 @@ def read_manifest(job: BackupJob) -> Iterator[Entry]:
         BackupDamaged: the manifest is missing, is not the one that was published, or holds a line
             that no backup writes.
     """
-    path = job.path / MANIFEST
+    path = job.manifest_path
     try:
-        _check_hash(path, job)
+        check_manifest(job)
         with os.fdopen(open_regular(path), "rb") as lines:
             yield from _checked_entries(lines.readline, job)
     except OSError as error:
-        raise BackupDamaged(
-            f"the manifest of backup {job.id} can't be read: {error.strerror}",
-            damaged=[MANIFEST],
-            job=job,
-        ) from error
+        raise _unreadable(job, error) from error
 
 
-def _check_hash(path: Path, job: BackupJob) -> None:
+def check_manifest(job: BackupJob) -> None:
+    """Hold a backup's manifest against its hash.
+
+    Raises:
+        BackupDamaged: it is missing, or not the one that was published.
+    """
     digest = sha256()
-    with os.fdopen(open_regular(path), "rb") as file:
-        while block := file.read(_LINE):
-            digest.update(block)
+    try:
+        with os.fdopen(open_regular(job.manifest_path), "rb") as file:
+            while block := file.read(_LINE):
+                digest.update(block)
+    except OSError as error:
+        raise _unreadable(job, error) from error
     if digest.hexdigest() != job.manifest_sha256:
         raise BackupDamaged(
-            f"the manifest of backup {job.id} is not the one that was published: its hash differs",
-            damaged=[MANIFEST],
+            f"{_whose(job)} is not the one that was published: its hash differs",
+            damaged=[_name(job)],
+            reason="its hash differs",
             job=job,
         )
+
+
+def _unreadable(job: BackupJob, error: OSError) -> BackupDamaged:
+    return BackupDamaged(
+        f"{_whose(job)} can't be read: {error.strerror}",
+        damaged=[_name(job)],
+        reason=error.strerror or str(error),
+        job=job,
+    )
+
+
+def _whose(job: BackupJob) -> str:
+    if job.manifest_id is None:
+        return f"the manifest of backup {job.id}"
+    return f"the manifest of backup {job.id}, which is that of backup {job.manifest_id},"
+
+
+def _name(job: BackupJob) -> str:
+    return MANIFEST if job.manifest_id is None else f"{job.manifest_id}/{MANIFEST}"
 
 
 def _checked_entries(readline: Callable[[int], bytes], job: BackupJob) -> Iterator[Entry]:

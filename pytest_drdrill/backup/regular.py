@@ -11,6 +11,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def size_of(path: Path) -> int:
+    """The size of a regular file in bytes.
+
+    Raises:
+        OSError: as ``open_regular``.
+    """
+    fd = open_regular(path)
+    try:
+        return os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+
+
 def open_regular(path: Path) -> int:
     """A descriptor to read a regular file.
 

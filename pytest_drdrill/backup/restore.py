@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.contents import Contents
 from pytest_drdrill.backup.errors import BackupDamaged, BackupError, RestoreTargetError
-from pytest_drdrill.backup.job import is_id
-from pytest_drdrill.backup.manifest import MANIFEST, ROOT, read_manifest
+from pytest_drdrill.backup.job import MANIFEST, is_id
+from pytest_drdrill.backup.manifest import ROOT, read_manifest
+from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.remove import remove_tree
 from pytest_drdrill.backup.store import refuse_overlap
 from pytest_drdrill.backup.swap import beside, move_in, swap_paths, swap_tree
@@ -51,7 +52,14 @@ class RestoreResult:
     warnings: list[str] = field(default_factory=list)
 
 
-def restore(job: BackupJob, target: Path, *, replace: bool, selection: Selection) -> RestoreResult:
+def restore(
+    job: BackupJob,
+    target: Path,
+    *,
+    replace: bool,
+    selection: Selection,
+    progress: Reporter = UNTOLD,
+) -> RestoreResult:
     """Restore a backup, or some of its paths, as ``BackupStrategy.restore_backup`` describes."""
     in_use = _check_target(job, target, replace=replace, selection=selection)
     result = RestoreResult(job.id, target)
@@ -59,7 +67,7 @@ def restore(job: BackupJob, target: Path, *, replace: bool, selection: Selection
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         stage = beside(target, "restoring")
-        _write_stage(job, stage, selection, result)
+        _write_stage(job, stage, selection, result, progress)
         if replace and selection.is_all:
             swap_tree(stage, target, result.warnings)
         elif in_use or not move_in(stage, target):
@@ -132,14 +140,21 @@ def _refuse_mounts(target: Path, real: str, selection: Selection) -> None:
             )
 
 
-def _write_stage(job: BackupJob, stage: Path, selection: Selection, result: RestoreResult) -> None:
+def _write_stage(
+    job: BackupJob,
+    stage: Path,
+    selection: Selection,
+    result: RestoreResult,
+    progress: Reporter,
+) -> None:
     root = os.open(stage, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with Contents(job) as contents:
             writer = _Writer(job, root, contents, result)
-            for entry in read_manifest(job):
+            for number, entry in enumerate(read_manifest(job), 1):
                 if selection.wants(entry):
                     writer.put(entry)
+                progress(number, result.size_bytes)
             selection.check_found(job)
             writer.finish()
     finally:

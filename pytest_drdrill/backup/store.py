@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +28,13 @@ from pytest_drdrill.backup.errors import (
     BackupRefused,
 )
 from pytest_drdrill.backup.job import (
+    MANIFEST,
     BackupJob,
     BackupStatus,
     checked_id,
     is_id,
     number_of,
 )
-from pytest_drdrill.backup.manifest import MANIFEST
 from pytest_drdrill.backup.regular import open_regular
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 TAR = "data.tar"
 METADATA = "metadata.json"
 FORMAT = "drdrill-backup/1"
+VERIFIED = "verified.json"
 _PART = "metadata.json.part"
+_VERIFIED_PART = "verified.json.part"
 _LOCK = ".lock"
 _ANY_FORMAT = re.compile(r"drdrill-backup/[0-9]+")
 _METADATA_LIMIT = 64 << 20
@@ -100,6 +103,7 @@ class Store:
             raise BackupDamaged(
                 f"{path} is not the metadata of a completed backup {job_id}", damaged=[METADATA]
             )
+        job.verified_at = self._verified_at(job)
         return job
 
     @contextlib.contextmanager
@@ -177,9 +181,56 @@ class Store:
 
     def _remove(self, folder: Path) -> None:
         # The metadata first: without it, what remains is no backup at any moment.
-        for name in (METADATA, _PART, MANIFEST, TAR):
+        for name in (METADATA, _PART, VERIFIED, _VERIFIED_PART, MANIFEST, TAR):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
+
+    def drop_contents(self, job_id: str) -> None:
+        """Remove the tar and the manifest of a backup that is not published yet."""
+        for name in (MANIFEST, TAR):
+            (self.path / checked_id(job_id) / name).unlink()
+
+    def needed(self, job: BackupJob) -> list[str]:
+        """The ids of the other backups without which this one can't be restored, in order.
+
+        Raises:
+            BackupError: the backup whose manifest it shares is damaged or gone.
+        """
+        if job.manifest_id is None:
+            return list(job.bases)
+        owner = self.load(job.manifest_id)
+        return [*owner.bases, owner.id]
+
+    def note_verified(self, job: BackupJob, moment: datetime | None) -> None:
+        """Keep when all of a backup was found intact; None where it was found damaged.
+
+        Kept beside the backup, where that can be written to.
+        """
+        path, part = job.path / VERIFIED, job.path / _VERIFIED_PART
+        job.verified_at = moment
+        try:
+            if moment is None:
+                path.unlink(missing_ok=True)
+                return
+            values = {"at": moment.isoformat(), "manifest_sha256": job.manifest_sha256}
+            with part.open("wb") as file:
+                file.write(_document(values))
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(path)
+        except OSError as error:
+            _log.info("that backup %s was verified can't be kept: %s", job.id, error.strerror)
+
+    def _verified_at(self, job: BackupJob) -> datetime | None:
+        path = job.path / VERIFIED
+        try:
+            with os.fdopen(open_regular(path), "rb") as file:
+                values = _checked_document(file.read(_METADATA_LIMIT), path)
+            if values["manifest_sha256"] == job.manifest_sha256:
+                return datetime.fromisoformat(values["at"]).astimezone(UTC)
+        except (OSError, BackupError, KeyError, TypeError, ValueError):
+            pass  # as if it had never been verified, which is the safe side
+        return None
 
     def _log_leftover(self, folder: Path, error: OSError) -> None:
         _log.warning("the leftover %s can't be removed: %s", folder, error.strerror)

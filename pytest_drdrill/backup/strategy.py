@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pytest_drdrill.backup.create import create
 from pytest_drdrill.backup.errors import BackupDamaged, BackupRefused, RestoreTargetError
-from pytest_drdrill.backup.job import BackupJob, BackupStatus, BackupType
-from pytest_drdrill.backup.manifest import MANIFEST
+from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType
+from pytest_drdrill.backup.progress import BackupProgress, Reporter
 from pytest_drdrill.backup.restore import RestoreResult, restore
 from pytest_drdrill.backup.selection import Selection
 from pytest_drdrill.backup.store import Store, absolute
@@ -17,49 +17,90 @@ from pytest_drdrill.clock import RealClock
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from pytest_drdrill.clock import Clock
+
+    Tell = Callable[[BackupProgress], object]
 
 
 class BackupStrategy(ABC):
     """Backs up a folder into a destination that may hold backups of every type.
 
     A destination holds a folder for each backup, readable without this program: ``data.tar``,
-    which ``tar xf`` unpacks, ``manifest.jsonl`` with a line for each entry, and ``metadata.json``.
-    One run writes to a destination at a time; reading needs no lock.
+    which ``tar xf`` unpacks, ``manifest.jsonl`` with a line for each entry of the whole tree, and
+    ``metadata.json``. It holds the backups of one source. One run writes to a destination at a
+    time; reading needs no lock.
 
     Args:
         clock: where the moments of jobs come from; the real clock by default.
+        on_event: told what was done, as ``("backup completed", "000001-full-...: 3 files ...")``.
     """
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
+    backup_type: ClassVar[BackupType]
+
+    def __init__(
+        self, *, clock: Clock | None = None, on_event: Callable[[str, str], object] | None = None
+    ) -> None:
         self.clock: Clock = RealClock() if clock is None else clock
+        self._on_event = on_event
 
     @abstractmethod
+    def choose_base(self, earlier: Sequence[BackupJob]) -> BackupJob | None:
+        """The backup that a new one builds on: what did not change since is not stored again.
+
+        Args:
+            earlier: the completed backups of the destination, of every type, newest first.
+        """
+
     def create_backup(
-        self, source: str | os.PathLike[str], destination: str | os.PathLike[str]
+        self,
+        source: str | os.PathLike[str],
+        destination: str | os.PathLike[str],
+        *,
+        paranoid: bool = False,
+        progress: Tell | None = None,
     ) -> BackupJob:
         """Back up a folder.
+
+        What changed since an earlier backup is told by size, times to the nanosecond, inode, links,
+        mode and owner; a file that had changed within a tick of the clock before it was read is
+        compared by its hash.
 
         Args:
             source: the folder to read.
             destination: the folder that holds the backups; made if it is missing.
+            paranoid: compare every file by its hash, for a file system whose times can't be relied
+                on.
+            progress: told how far it came, some times a second. What it raises ends the run: the
+                job failed, and nothing of it stays.
 
         Returns:
             The completed job, published and on the disk. Its warnings name what a reader should
             know: files that vanished or kept changing while they were read, FIFOs, sockets and
-            devices, which are left out.
+            devices, which are left out; and why it is a full backup, where it was to build on an
+            earlier one that is missing or damaged.
 
         Raises:
             TypeError: a path is no text.
             BackupRefused: the source is no folder, it overlaps with the destination, or the
-                destination can't be written to or holds a leftover that can't be removed. Nothing
-                was backed up.
+                destination can't be written to, holds the backups of another source or a leftover
+                that can't be removed. Nothing was backed up.
             BackupLocked: another run is writing to the destination.
             BackupError: something in the source can't be read, or the destination can't take it;
                 carries the job, its status failed. Earlier backups are untouched.
         """
+        job = create(
+            source,
+            destination,
+            self.backup_type,
+            self.clock,
+            choose_base=self.choose_base,
+            paranoid=paranoid,
+            progress=progress,
+        )
+        self._tell("backup completed", f"{job.id}: {_size(job)}")
+        return job
 
     def restore_backup(
         self,
@@ -68,6 +109,7 @@ class BackupStrategy(ABC):
         *,
         replace: bool = False,
         paths: Iterable[str | os.PathLike[str]] | None = None,
+        progress: Tell | None = None,
     ) -> RestoreResult:
         """Restore a backup, of whatever type, to what it was at its recovery point.
 
@@ -83,6 +125,8 @@ class BackupStrategy(ABC):
                 in place; with ``paths``, only those paths are replaced and the rest stays.
             paths: restore these paths alone, relative to the backed-up folder, folders with all
                 that they hold.
+            progress: told how far it came, some times a second. What it raises ends the restore,
+                and ``restore_path`` is what it was.
 
         Raises:
             TypeError: ``job`` is no BackupJob, or a path is no text.
@@ -101,21 +145,53 @@ class BackupStrategy(ABC):
             target = absolute(restore_path, "the restore path")
         except BackupRefused as error:
             raise RestoreTargetError(str(error)) from None
-        return restore(stored, target, replace=replace, selection=selection)
+        self._tell("restore started", stored.id)
+        told = Reporter(progress, "restore", stored.id)
+        result = restore(stored, target, replace=replace, selection=selection, progress=told)
+        told.end()
+        self._tell("restore completed", f"{stored.id}: verified and swapped in")
+        return result
 
-    def verify_backup(self, job: BackupJob) -> VerifyResult:
-        """Read again every byte that a backup needs, and hold it against its hashes.
+    def verify_backup(
+        self, job: BackupJob, *, quick: bool = False, progress: Tell | None = None
+    ) -> VerifyResult:
+        """Hold a backup against what was written.
+
+        In full: every byte that it needs is read again, those in earlier backups included. When all
+        is intact, that is kept in the destination, where it can be written to (``verified_at`` of
+        the job); when not, it no longer counts as verified.
+
+        Args:
+            job: what to verify, from ``create_backup`` or ``list_backups``.
+            quick: look at presence, sizes, and the hashes of manifests only. Never counts as
+                verified.
+            progress: told how far it came, some times a second.
 
         Returns:
             What was read, if all of it is intact; it never returns on damage.
 
         Raises:
             TypeError: ``job`` is no BackupJob.
-            BackupDamaged: its ``damaged`` lists all that is damaged, by name.
+            BackupDamaged: its ``damaged`` lists all that is damaged, by name, ``dependents`` the
+                other backups that this concerns, and ``intact`` those that it leaves alone.
             BackupNotFound: the backup is not there.
             BackupRefused: the job was never completed, or its id could lead elsewhere.
         """
-        return verify(self._stored(job))
+        stored = self._stored(job)
+        store = Store(stored.destination_path)
+        told = Reporter(progress, "verify", stored.id)
+        began = self.clock.now()
+        try:
+            result = verify(stored, quick=quick, progress=told)
+        except BackupDamaged:
+            store.note_verified(stored, None)
+            raise
+        told.end()
+        if not quick:
+            store.note_verified(stored, began)
+            job.verified_at = stored.verified_at
+        self._tell("backup verified", f"{stored.id}{' (quick)' if quick else ''}")
+        return result
 
     def list_backups(self, destination: str | os.PathLike[str]) -> list[BackupJob]:
         """The completed backups in a destination, of every type, newest first.
@@ -146,12 +222,43 @@ class BackupStrategy(ABC):
             )
         return stored
 
+    def _tell(self, event: str, detail: str) -> None:
+        if self._on_event is not None:
+            self._on_event(event, detail)
+
 
 class FullBackupStrategy(BackupStrategy):
     """Every backup holds all of the source and needs no other one."""
 
-    def create_backup(
-        self, source: str | os.PathLike[str], destination: str | os.PathLike[str]
-    ) -> BackupJob:
-        """Back up all of a folder; see ``BackupStrategy.create_backup``."""
-        return create(source, destination, BackupType.FULL, self.clock)
+    backup_type = BackupType.FULL
+
+    def choose_base(self, earlier: Sequence[BackupJob]) -> BackupJob | None:  # noqa: ARG002 - none is right
+        """None: it builds on no other."""
+        return None
+
+
+class IncrementalBackupStrategy(BackupStrategy):
+    """A backup holds what changed since the last one, of whatever type; the first one holds all."""
+
+    backup_type = BackupType.INCREMENTAL
+
+    def choose_base(self, earlier: Sequence[BackupJob]) -> BackupJob | None:
+        """The newest backup."""
+        return earlier[0] if earlier else None
+
+
+class DifferentialBackupStrategy(BackupStrategy):
+    """A backup holds what changed since the last full one; the first one holds all."""
+
+    backup_type = BackupType.DIFFERENTIAL
+
+    def choose_base(self, earlier: Sequence[BackupJob]) -> BackupJob | None:
+        """The newest full backup."""
+        return next((job for job in earlier if job.backup_type is BackupType.FULL), None)
+
+
+def _size(job: BackupJob) -> str:
+    files = f"{job.file_count:,} file{'s' if job.file_count != 1 else ''}"
+    if job.size_bytes < 1_000_000:  # noqa: PLR2004 - a megabyte
+        return f"{files}, {job.size_bytes:,} bytes"
+    return f"{files}, {job.size_bytes / 1e6:,.1f} MB"

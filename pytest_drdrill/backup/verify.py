@@ -1,14 +1,17 @@
-"""Verification: every byte that a backup needs is read again."""
+"""Verification: what a backup needs is there, and every byte of it is what was written."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.contents import Contents
-from pytest_drdrill.backup.errors import BackupDamaged
-from pytest_drdrill.backup.manifest import read_manifest
-from pytest_drdrill.backup.store import TAR
+from pytest_drdrill.backup.errors import BackupDamaged, BackupError
+from pytest_drdrill.backup.job import MANIFEST
+from pytest_drdrill.backup.manifest import check_manifest, read_manifest
+from pytest_drdrill.backup.progress import UNTOLD, Reporter
+from pytest_drdrill.backup.regular import size_of
+from pytest_drdrill.backup.store import METADATA, TAR, Store
 
 if TYPE_CHECKING:
     from pytest_drdrill.backup.job import BackupJob
@@ -16,41 +19,181 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """What a verification read and found intact.
+    """What a verification found intact.
 
     Attributes:
         job_id: the backup that was verified.
-        file_count: files whose content was read, hard-linked ones once.
+        file_count: files whose content was read, hard-linked ones once; 0 after a quick one.
         size_bytes: bytes of their content.
+        quick: whether only presence, sizes and the chain were looked at.
     """
 
     job_id: str
     file_count: int
     size_bytes: int
+    quick: bool = False
 
 
-def verify(job: BackupJob) -> VerifyResult:
-    """Read all that a backup needs: its manifest, the whole of its tar, and its bases' bytes.
+@dataclass(slots=True)
+class _Damage:
+    """What was found damaged.
+
+    Attributes:
+        names: what a reader is told: paths in the backup, or files of it; each with the reason, or
+            with nothing where its bytes are other ones.
+        tars: backups whose tar can't be read at all.
+        cut: backups whose tar is there, and of another size than it had.
+        contents: single contents, by the backup that holds them and where.
+        manifest: whether the manifest is of no use.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    tars: set[str] = field(default_factory=set)
+    cut: set[str] = field(default_factory=set)
+    contents: set[tuple[str, int]] = field(default_factory=set)
+    manifest: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+
+def verify(
+    job: BackupJob,
+    *,
+    quick: bool = False,
+    progress: Reporter = UNTOLD,
+) -> VerifyResult:
+    """Hold a backup against what was written.
+
+    Quick: its manifest by its hash; the tars that hold its bytes by their presence and size; the
+    chain by the hash of this manifest that each backup keeps which built on it. Full: every byte as
+    well, those in earlier backups included.
 
     Raises:
-        BackupDamaged: names all that is damaged.
+        BackupDamaged: names all that is damaged, the backups that this concerns too, and those
+            that it does not.
     """
-    damaged: list[str] = []
+    store = Store(job.destination_path)
+    damage = _Damage()
+    _find(store, job, damage)
+    files = size = 0
+    if not quick and not damage.manifest:
+        files, size = _check_contents(job, damage, progress)
+        damage.cut.clear()  # what is missing of them is known now
+    if damage:
+        dependents, intact = _concerned(store, job, damage)
+        raise BackupDamaged.naming(job, damage.names, dependents=dependents, intact=intact)
+    return VerifyResult(job.id, files, size, quick)
+
+
+def _find(store: Store, job: BackupJob, damage: _Damage) -> None:
+    try:
+        check_manifest(job)
+    except BackupDamaged as error:
+        damage.names.update(dict.fromkeys(error.damaged, error.reason))
+        damage.manifest = True
+    if job.manifest_id is None:
+        _check_tar(store, job.id, job.stored_bytes, damage, TAR)
+    try:
+        needed = store.needed(job)
+    except BackupError as error:
+        needed = []
+        damage.names[f"{job.manifest_id}/{METADATA}"] = str(error)
+    for base in needed:
+        try:
+            size = store.load(base).stored_bytes
+        except BackupError as error:
+            damage.names[f"{base}/{METADATA}"] = str(error)
+            size = None
+        _check_tar(store, base, size, damage, f"{base}/{TAR}")
+    _check_chain(store, job, damage)
+
+
+def _check_tar(store: Store, holder: str, size: int | None, damage: _Damage, name: str) -> None:
+    try:
+        found = size_of(store.path / holder / TAR)
+    except OSError as error:
+        damage.names[name] = error.strerror or str(error)
+        damage.tars.add(holder)
+        return
+    if size is not None and found != size:
+        damage.names[name] = f"{found:,} bytes in place of {size:,}"
+        damage.cut.add(holder)
+
+
+def _check_chain(store: Store, job: BackupJob, damage: _Damage) -> None:
+    """A manifest changed together with its hash is betrayed by the backups that built on it."""
+    for other in store.jobs():
+        if other.parent_id == job.id and other.parent_sha256 != job.manifest_sha256:
+            damage.names[MANIFEST] = f"it is not the one that {other.id} built on"
+            damage.manifest = True
+            return
+
+
+def _check_contents(job: BackupJob, damage: _Damage, progress: Reporter) -> tuple[int, int]:
     files = size = position = 0
     with Contents(job) as contents:
-        for entry in read_manifest(job):
+        for number, entry in enumerate(read_manifest(job), 1):
             is_content = entry.type == "file" and entry.hardlink is None
-            if entry.backup == job.id:
+            if entry.backup in damage.tars:
+                intact = True  # the tar itself is named
+            elif entry.backup == job.id:
                 intact, position = contents.is_member(entry, position)
             else:
-                intact = not is_content or contents.copy(entry)
+                intact = entry.type != "file" or contents.copy(entry)
             if not intact:
-                damaged.append(entry.path)
+                damage.names[entry.path] = "" if entry.backup == job.id else f"in {entry.backup}"
+                damage.contents.add((entry.backup, entry.offset))
             if is_content:
                 files += 1
                 size += entry.size
-        if not contents.is_end(position):
-            damaged.append(TAR)
-    if damaged:
-        raise BackupDamaged.naming(job, damaged)
-    return VerifyResult(job.id, files, size)
+            progress(number, size)
+        own = job.manifest_id is None and job.id not in damage.tars | damage.cut
+        if own and not contents.is_end(position):
+            damage.names[TAR] = "its end is not that of a tar"
+    return files, size
+
+
+def _concerned(store: Store, job: BackupJob, damage: _Damage) -> tuple[list[str], list[str]]:
+    """Which other backups share the damage, and which it leaves alone.
+
+    The newest first. One that is damaged in another way is in neither.
+    """
+    dependents, intact = [], []
+    for other in store.jobs():
+        if other.id == job.id:
+            continue
+        try:
+            if _shares(other, job, damage):
+                dependents.append(other.id)
+            else:
+                check_parts(store, other)
+                intact.append(other.id)
+        except BackupError:
+            continue
+    return dependents, intact
+
+
+def _shares(other: BackupJob, job: BackupJob, damage: _Damage) -> bool:
+    if damage.manifest and other.manifest_path == job.manifest_path:
+        return True
+    return any(
+        entry.type == "file"
+        and (
+            entry.backup in damage.tars | damage.cut
+            or (entry.backup, entry.offset) in damage.contents
+        )
+        for entry in read_manifest(other)
+    )
+
+
+def check_parts(store: Store, job: BackupJob) -> None:
+    """Quick verification, without a look at what else its damage concerns.
+
+    Raises:
+        BackupDamaged: names what is damaged.
+    """
+    damage = _Damage()
+    _find(store, job, damage)
+    if damage:
+        raise BackupDamaged.naming(job, damage.names)

@@ -29,6 +29,9 @@ DISASTERS: tuple[Disaster, ...] = (
 KINDS: tuple[Kind, ...] = ("backup_restore", "failover", "replication", "rto", "rpo")
 _KIND_OF_FIXTURE: dict[str, Kind] = {
     "full_backup": "backup_restore",
+    "incremental_backup": "backup_restore",
+    "differential_backup": "backup_restore",
+    "backup_strategy": "backup_restore",
     "failover_manager": "failover",
     "rto_timer": "rto",
     "rpo_timer": "rpo",

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_drdrill.backup import FullBackupStrategy
+from pytest_drdrill.backup import BackupStrategy
 from pytest_drdrill.durations import format_duration
 from pytest_drdrill.failover import FailoverManager
 from pytest_drdrill.faults import FaultInjector
 from pytest_drdrill.session.runner import RUN
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import pytest
 
-    from pytest_drdrill.backup import BackupJob, RestoreResult, VerifyResult
     from pytest_drdrill.failover import FailoverEvent, ServiceEndpoint
     from pytest_drdrill.measure import Drill
     from pytest_drdrill.session.run import DrillRun
 
+_Strategy = TypeVar("_Strategy", bound=BackupStrategy)
 
-def backup_of(request: pytest.FixtureRequest) -> FullBackupStrategy:
-    """Full backups; what they do is on the drill's timeline."""
+
+def backup_of(request: pytest.FixtureRequest, kind: type[_Strategy]) -> _Strategy:
+    """A backup strategy on the drill's clock; what it does is on the drill's timeline."""
     run = _running(request)
-    return FullBackupStrategy() if run is None else _TimedFullBackup(run.drill)
+    return kind() if run is None else kind(clock=run.drill.clock, on_event=run.drill.event)
 
 
 def managers_of(request: pytest.FixtureRequest) -> Callable[..., FailoverManager]:
@@ -66,46 +66,6 @@ def _running(request: pytest.FixtureRequest) -> DrillRun | None:
     """The drill that asks; None for an ordinary test, which these parts serve as well."""
     run: DrillRun | None = request.node.stash.get(RUN, None)
     return run
-
-
-class _TimedFullBackup(FullBackupStrategy):
-    """Full backups that tell the drill's timeline what they did."""
-
-    def __init__(self, drill: Drill) -> None:
-        super().__init__(clock=drill.clock)
-        self._drill = drill
-
-    def create_backup(
-        self, source: str | os.PathLike[str], destination: str | os.PathLike[str]
-    ) -> BackupJob:
-        job = super().create_backup(source, destination)
-        self._drill.event("backup completed", f"{job.id}: {_size(job)}")
-        return job
-
-    def restore_backup(
-        self,
-        job: BackupJob,
-        restore_path: str | os.PathLike[str],
-        *,
-        replace: bool = False,
-        paths: Iterable[str | os.PathLike[str]] | None = None,
-    ) -> RestoreResult:
-        self._drill.event("restore started", getattr(job, "id", ""))
-        result = super().restore_backup(job, restore_path, replace=replace, paths=paths)
-        self._drill.event("restore completed", f"{job.id}: verified and swapped in")
-        return result
-
-    def verify_backup(self, job: BackupJob) -> VerifyResult:
-        result = super().verify_backup(job)
-        self._drill.event("backup verified", job.id)
-        return result
-
-
-def _size(job: BackupJob) -> str:
-    files = f"{job.file_count:,} file{'s' if job.file_count != 1 else ''}"
-    if job.size_bytes < 1_000_000:  # noqa: PLR2004 - a megabyte
-        return f"{files}, {job.size_bytes:,} bytes"
-    return f"{files}, {job.size_bytes / 1e6:,.1f} MB"
 
 
 def _tell(drill: Drill, manager: FailoverManager, event: FailoverEvent) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import stat
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -89,6 +90,11 @@ def rewrite_manifest(job, change):
     path.write_bytes(data)
     job.manifest_sha256 = sha256(data).hexdigest()
     (job.path / "metadata.json").write_bytes(_document(job.to_metadata()))
+
+
+def rest():
+    """Let the clock of the file system tick, so that what was written has a time of its own."""
+    time.sleep(0.05)
 
 
 def flip(path, position):

@@ -6,28 +6,21 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from backup_trees import flip, make_tree, picture
+from backup_trees import flip, make_tree, picture, rest
 
-from pytest_drdrill.backup import BackupDamaged, BackupType
-from pytest_drdrill.backup.capture import _is_same, _moments, _moments_of
-from pytest_drdrill.backup.create import create
+from pytest_drdrill.backup import BackupDamaged, IncrementalBackupStrategy
+from pytest_drdrill.backup.capture import _is_same, _moments
 from pytest_drdrill.backup.manifest import read_manifest
-from pytest_drdrill.clock import RealClock
 
 
 @pytest.fixture
 def on_newest():
     """Make a backup that builds on the newest one there is."""
-
-    def make(source, vault):
-        kind = BackupType.INCREMENTAL
-        return create(source, vault, kind, RealClock(), lambda jobs: jobs[0] if jobs else None)
-
-    return make
+    return IncrementalBackupStrategy().create_backup
 
 
 def holders(job):
-    lines = (job.path / "manifest.jsonl").read_text("ascii").splitlines()
+    lines = job.manifest_path.read_text("ascii").splitlines()
     return {entry["path"]: entry["backup"] for entry in map(json.loads, lines)}
 
 
@@ -36,7 +29,10 @@ def test_nothing_changed_stores_nothing(full, on_newest, source, vault, tmp_path
     job = on_newest(source, vault)
     assert job.parent_id == base.id
     assert set(holders(job).values()) == {base.id}
-    assert job.stored_bytes == 1024  # an empty tar
+    assert job.stored_bytes == 0
+    assert job.manifest_id == base.id
+    assert [path.name for path in job.path.iterdir()] == ["metadata.json"]
+    assert (job.path / "metadata.json").stat().st_size < 1024
     assert (job.file_count, job.size_bytes) == (base.file_count, base.size_bytes)
     assert full.verify_backup(job).size_bytes == job.size_bytes
     full.restore_backup(job, tmp_path / "restored")
@@ -86,6 +82,7 @@ STATUS = ["mode", "size", "mtime_ns", "ctime_ns", "ino", "nlink", "uid", "gid"]
 
 @pytest.mark.parametrize("name", STATUS)
 def test_each_part_of_the_status_tells_a_change(full, small, vault, name):
+    rest()
     job = full.create_backup(small, vault)
     (entry,) = [entry for entry in read_manifest(job) if entry.path == "a.txt"]
     status = (small / "a.txt").lstat()
@@ -96,14 +93,12 @@ def test_each_part_of_the_status_tells_a_change(full, small, vault, name):
 
 
 @pytest.mark.parametrize("name", ["st_size", "st_mtime_ns", "st_ctime_ns"])
-def test_each_moment_tells_a_file_from_the_first_of_its_number(full, small, vault, name):
-    job = full.create_backup(small, vault)
-    (entry,) = [entry for entry in read_manifest(job) if entry.path == "a.txt"]
+def test_each_moment_tells_a_file_from_the_first_of_its_number(small, name):
     status = (small / "a.txt").lstat()
     values = {part: getattr(status, part) for part in ("st_size", "st_mtime_ns", "st_ctime_ns")}
-    assert _moments_of(entry) == _moments(SimpleNamespace(**values))
+    assert _moments(status) == _moments(SimpleNamespace(**values))
     values[name] += 1
-    assert _moments_of(entry) != _moments(SimpleNamespace(**values))
+    assert _moments(status) != _moments(SimpleNamespace(**values))
 
 
 def test_a_damaged_base_is_named(full, on_newest, source, vault, tmp_path):
@@ -113,8 +108,10 @@ def test_a_damaged_base_is_named(full, on_newest, source, vault, tmp_path):
     with pytest.raises(BackupDamaged, match=r"run\.sh"):
         full.verify_backup(job)
     (base.path / "data.tar").unlink()
-    with pytest.raises(BackupDamaged, match=f"backup {base.id}, its base"):
+    with pytest.raises(BackupDamaged, match=f"{base.id}/data.tar' .No such file") as caught:
         full.verify_backup(job)
+    assert caught.value.damaged == (f"{base.id}/data.tar",)
+    assert caught.value.dependents == (base.id,)
     with pytest.raises(BackupDamaged, match=f"backup {base.id}, its base"):
         full.restore_backup(job, tmp_path / "restored")
 

@@ -270,10 +270,10 @@ def test_the_recovery_point_is_before_anything_is_read(small, vault, monkeypatch
     real = create.capture
     changed = []
 
-    def change_first(*args):
+    def change_first(*args, **options):
         (small / "a.txt").write_text("changed when capture had begun")
         changed.append(clock.now())
-        real(*args)
+        real(*args, **options)
 
     monkeypatch.setattr(create, "capture", change_first)
     job = FullBackupStrategy(clock=clock).create_backup(small, vault)

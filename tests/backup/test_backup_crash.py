@@ -209,5 +209,5 @@ def test_a_failure_after_publication_takes_the_backup_back(full, small, vault, m
     with pytest.raises(BackupError, match="Input/output error"):
         full.create_backup(small, vault)
     # Published, then no backup any more from the first removal on.
-    assert listed == [2, 1, 1, 1, 1]
+    assert listed == [2, 1, 1, 1, 1, 1, 1]
     assert full.list_backups(vault) == [first]

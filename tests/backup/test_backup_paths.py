@@ -113,10 +113,10 @@ def test_dot_dot_behind_a_symlink_leads_where_the_kernel_goes(full, homes, small
     assert job.source_path == homes / "disk" / "data"
     full.restore_backup(job, Path("current/../restored"))
     assert picture(homes / "disk" / "restored") == picture(homes / "disk" / "data")
-    full.restore_backup(full.create_backup(small, vault), "current/../data", replace=True)
+    full.restore_backup(full.create_backup(small, homes / "other"), "current/../data", replace=True)
     assert picture(homes / "disk" / "data") == picture(small)
     assert (homes / "home" / "data" / "mine").read_text() == "not meant"
-    assert len(full.list_backups("current/../../vault")) == 2
+    assert full.list_backups("current/../../vault") == [job]
 
 
 def test_a_symlink_itself_stays_as_it_is_written(full, homes, vault):
@@ -124,7 +124,7 @@ def test_a_symlink_itself_stays_as_it_is_written(full, homes, vault):
     assert job.source_path == homes / "home" / "current"
     with pytest.raises(RestoreTargetError, match="is a symlink"):
         full.restore_backup(job, "../home/current", replace=True)
-    assert full.create_backup("current/..", vault).source_path == homes / "disk"
+    assert full.create_backup("current/..", homes / "other").source_path == homes / "disk"
 
 
 @pytest.mark.parametrize(

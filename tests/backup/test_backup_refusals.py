@@ -348,7 +348,11 @@ def test_the_fields_of_a_job_come_in_the_order_of_the_design():
         "file_count",
         "entry_count",
         "parent_id",
+        "parent_sha256",
+        "bases",
+        "manifest_id",
         "manifest_sha256",
+        "verified_at",
     ]
 
 

@@ -1,0 +1,68 @@
+"""How far a run came, told to whoever asked, a few times a second at most."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_INTERVAL_S = 0.1
+
+
+class BackupProgress(NamedTuple):
+    """How far a run came.
+
+    Attributes:
+        stage: what is done.
+        job_id: with which backup.
+        entries: entries that were dealt with.
+        size_bytes: bytes of content that were read or written.
+    """
+
+    stage: Literal["backup", "verify", "restore"]
+    job_id: str
+    entries: int
+    size_bytes: int
+
+
+class Reporter:
+    """Tells a callback how far a run came; what that raises ends the run, which clears up.
+
+    Args:
+        tell: the callback, or None.
+        stage: what is done.
+        job_id: with which backup.
+    """
+
+    def __init__(
+        self,
+        tell: Callable[[BackupProgress], object] | None,
+        stage: Literal["backup", "verify", "restore"],
+        job_id: str,
+    ) -> None:
+        self._tell = tell
+        self._stage = stage
+        self._job_id = job_id
+        self._told = float("-inf")
+        self._last = (0, 0)
+
+    def __call__(self, entries: int, size_bytes: int) -> None:
+        """So far it came; told if the last time was long enough ago."""
+        if self._tell is None:
+            return
+        self._last = entries, size_bytes
+        now = time.monotonic()
+        if now - self._told >= _INTERVAL_S:
+            self._told = now
+            self._tell(BackupProgress(self._stage, self._job_id, entries, size_bytes))
+
+    def end(self) -> None:
+        """It is done; told in any case."""
+        if self._tell is not None:
+            self._tell(BackupProgress(self._stage, self._job_id, *self._last))
+
+
+UNTOLD = Reporter(None, "backup", "")
+"""For runs that nobody asked about."""

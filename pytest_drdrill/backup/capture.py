@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from pytest_drdrill.backup.job import BackupJob
+    from pytest_drdrill.backup.sparse import Segments
 
 _SMALL = 1 << 20
 """Files below this many bytes are read in one go, larger ones by blocks of it."""
@@ -140,6 +141,7 @@ class _Capture:
         if known is not None and _is_same(known, status) and known.target == target:
             return known
         entry = self._entry(path, status, target=target)
+        entry.xattrs = self._source.xattrs(path)
         self._write(header(entry))
         entry.offset = self._position
         return entry
@@ -149,7 +151,7 @@ class _Capture:
         if known is not None and _is_same(known, status := self._source.lstat(path)):
             if known.ctime_ns and not self._paranoid:
                 return self._counted(known, status)
-            if self._hash(path, status) == known.sha256:
+            if self._has_content(path, status, known):
                 return self._counted(known, status)
         for attempt in range(1, _ATTEMPTS + 1):
             fd = self._source.open(path)
@@ -187,19 +189,26 @@ class _Capture:
             self._first_names[status.st_dev, status.st_ino] = entry, _moments(status)
         return entry
 
-    def _hash(self, path: str, status: os.stat_result) -> str | None:
-        """The hash of a file's content as it is; None where it changes meanwhile."""
+    def _has_content(self, path: str, status: os.stat_result, known: Entry) -> bool:
+        """Whether a file holds what it held; not so where it changes while that is looked at."""
         digest = sha256()
         fd = self._source.open(path)
         try:
-            while count := self._source.read(path, fd, self._buffer):
-                digest.update(self._buffer[:count])
-                self._read += count
-            if _moments(os.fstat(fd)) != _moments(status):
-                return None
+            data = self._source.segments(path, fd, status)
+            if data != known.data or self._source.xattrs(path, fd) != known.xattrs:
+                return False
+            for start, length in [[0, status.st_size]] if data is None else data:
+                os.lseek(fd, start, os.SEEK_SET)
+                left = length
+                while left and (count := self._source.read(path, fd, self._buffer[:left])):
+                    digest.update(self._buffer[:count])
+                    self._read += count
+                    left -= count
+            return digest.hexdigest() == known.sha256 and (
+                _moments(os.fstat(fd)) == _moments(status)
+            )
         finally:
             os.close(fd)
-        return digest.hexdigest()
 
     def _further_name(self, path: str, first: Entry) -> Entry:
         entry = replace(first, path=path, hardlink=first.hardlink or first.path)
@@ -209,7 +218,10 @@ class _Capture:
         return entry
 
     def _content(self, path: str, fd: int, status: os.stat_result, began: int) -> Entry:
-        if status.st_size >= _SMALL:
+        data = self._source.segments(path, fd, status)
+        if data is not None:
+            entry = self._sparse_content(path, fd, status, data)
+        elif status.st_size >= _SMALL:
             entry = self._large_content(path, fd, status)
         else:
             entry = self._small_content(path, fd, status)
@@ -222,6 +234,7 @@ class _Capture:
     def _small_content(self, path: str, fd: int, status: os.stat_result) -> Entry:
         data = self._buffer[: self._source.read(path, fd, self._buffer[: status.st_size])]
         entry = self._entry(path, status, size=len(data), digest=sha256(data).hexdigest())
+        entry.xattrs = self._source.xattrs(path, fd)
         head = header(entry)
         entry.offset = self._position + len(head)
         self._write(head)
@@ -231,6 +244,7 @@ class _Capture:
 
     def _large_content(self, path: str, fd: int, status: os.stat_result) -> Entry:
         entry = self._entry(path, status, size=status.st_size)
+        entry.xattrs = self._source.xattrs(path, fd)
         head = header(entry)
         start = self._position
         self._write(head)
@@ -254,6 +268,29 @@ class _Capture:
             self._tar.write(shorter)
             self._tar.seek(end)
         self._write(padding(entry.size))
+        return entry
+
+    def _sparse_content(self, path: str, fd: int, status: os.stat_result, data: Segments) -> Entry:
+        entry = self._entry(path, status, size=status.st_size)
+        entry.data, entry.xattrs = data, self._source.xattrs(path, fd)
+        self._write(header(entry))
+        entry.offset = self._position
+        digest = sha256()
+        for start, length in data:
+            os.lseek(fd, start, os.SEEK_SET)
+            left = length
+            while left:
+                block = self._buffer[:left]
+                if count := self._source.read(path, fd, block):
+                    block = block[:count]
+                else:  # it shrank, which its times tell
+                    block[:] = bytes(len(block))
+                digest.update(block)
+                self._write(block)
+                left -= len(block)
+            self._progress(self._job.entry_count, self._read + start + length)
+        entry.sha256 = digest.hexdigest()
+        self._write(padding(entry.stored))
         return entry
 
     def _entry(

@@ -51,20 +51,26 @@ class Contents:
         Where they don't match, what was written is worthless.
         """
         fd, size = self._tar(entry.backup)
-        if entry.offset + entry.size > size:
+        if entry.offset + entry.stored > size:
             return False
         digest = sha256()
-        position, left = entry.offset, entry.size
-        while left:
-            block = self._buffer[:left]
-            count = self._read(fd, block, position, entry.backup)
-            if not count:
-                return False
-            digest.update(block[:count])
-            if to is not None:
-                _write_all(to, block[:count])
-            position += count
-            left -= count
+        position = entry.offset
+        for start, length in [[0, entry.size]] if entry.data is None else entry.data:
+            left = length
+            if to is not None and start:
+                os.lseek(to, start, os.SEEK_SET)
+            while left:
+                block = self._buffer[:left]
+                count = self._read(fd, block, position, entry.backup)
+                if not count:
+                    return False
+                digest.update(block[:count])
+                if to is not None:
+                    _write_all(to, block[:count])
+                position += count
+                left -= count
+        if to is not None and entry.data is not None:
+            os.ftruncate(to, entry.size)
         return digest.hexdigest() == entry.sha256
 
     def is_member(self, entry: Entry, position: int) -> tuple[bool, int]:
@@ -77,8 +83,8 @@ class Contents:
         start = position + len(head)
         intact = self._bytes_at(position, len(head)) == head
         if entry.type == "file" and entry.hardlink is None:
-            fill = padding(entry.size)
-            end = start + entry.size
+            fill = padding(entry.stored)
+            end = start + entry.stored
             intact = (
                 intact
                 and entry.offset == start
@@ -100,7 +106,7 @@ class Contents:
         fd, total = self._tar(self._job.id)
         if not size or position >= total:
             return b""
-        block = self._buffer[:size]
+        block = memoryview(bytearray(size))
         count = self._read(fd, block, position, self._job.id)
         return bytes(block[:count])
 

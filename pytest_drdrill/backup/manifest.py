@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from base64 import b64decode
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_drdrill.backup.errors import BackupDamaged
 from pytest_drdrill.backup.job import MANIFEST, is_id
 from pytest_drdrill.backup.regular import open_regular
+from pytest_drdrill.backup.sparse import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pytest_drdrill.backup.job import BackupJob
+    from pytest_drdrill.backup.sparse import Segments
 
 EntryType = Literal["file", "folder", "symlink"]
 """What an entry can be. A hard link is a file that names the first path of its file."""
@@ -52,7 +55,10 @@ class Entry:
         nlink: number of its hard links.
         target: of a symlink, where it points, verbatim.
         hardlink: of a further name of a file, the first path of that file.
-        sha256: of a file, the hash of its content, as hexadecimal digits.
+        sha256: of a file, the hash of its content, as hexadecimal digits; of a sparse one, of its
+            data alone.
+        data: of a sparse file, pairs of offset and length of its data; all else is zero.
+        xattrs: extended attributes, ACLs among them, by name; each value in base64.
         backup: id of the backup whose ``data.tar`` holds it.
         offset: where its bytes begin in that tar.
     """
@@ -70,8 +76,15 @@ class Entry:
     target: str | None = None
     hardlink: str | None = None
     sha256: str | None = None
+    data: Segments | None = None
+    xattrs: dict[str, str] | None = None
     backup: str = ""
     offset: int = 0
+
+    @property
+    def stored(self) -> int:
+        """Bytes of a file's content that a tar holds: all but the holes."""
+        return self.size if self.data is None else sum(length for _, length in self.data)
 
     def line(self) -> bytes:
         """The entry's line in the manifest, its newline included."""
@@ -93,6 +106,10 @@ class Entry:
             values["hardlink"] = self.hardlink
         if self.sha256 is not None:
             values["sha256"] = self.sha256
+        if self.data is not None:
+            values["data"] = self.data
+        if self.xattrs is not None:
+            values["xattrs"] = self.xattrs
         values["backup"] = self.backup
         values["offset"] = self.offset
         return _encode(values).encode("ascii") + b"\n"
@@ -215,7 +232,36 @@ def _parse(line: bytes) -> Entry:
         if type(value) is not int or not low <= value <= high:
             raise ValueError(f"{name} of {entry.path!r} is {_shown(value)}")
     _check_kind(entry)
+    if entry.data is not None:
+        _check_data(entry)
+    if entry.xattrs is not None:
+        _check_xattrs(entry)
     return entry
+
+
+def _check_data(entry: Entry) -> None:
+    end = 0
+    pieces: Any = entry.data
+    if entry.type != "file" or not isinstance(pieces, list) or len(pieces) > LIMIT:
+        raise ValueError(f"data of {entry.path!r} is no list of segments")
+    for piece in pieces:
+        if not isinstance(piece, list) or [type(value) for value in piece] != [int, int]:
+            raise ValueError(f"data of {entry.path!r} holds {_shown(piece)}")
+        start, length = piece
+        if start < end or length <= 0 or start + length > entry.size:
+            raise ValueError(f"data of {entry.path!r} holds {_shown(piece)}")
+        end = start + length
+
+
+def _check_xattrs(entry: Entry) -> None:
+    found: Any = entry.xattrs
+    if not isinstance(found, dict) or not found:
+        raise ValueError(f"xattrs of {entry.path!r} are {_shown(found)}")
+    for name, value in found.items():
+        _check_name(name)
+        if not isinstance(value, str):
+            raise TypeError(f"xattrs of {entry.path!r} hold {_shown(value)}")
+        b64decode(value, validate=True)
 
 
 def _check_kind(entry: Entry) -> None:

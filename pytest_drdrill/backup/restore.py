@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import stat
+from base64 import b64decode
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _NOT_ALLOWED = {errno.EPERM, errno.EACCES, errno.EINVAL}  # EINVAL: a number with no owner here
+_NO_XATTR = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL, errno.ENAMETOOLONG}
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 _log = logging.getLogger("pytest_drdrill.backup")
 
@@ -178,6 +180,7 @@ class _Writer:
         self._gives_owners = os.geteuid() == 0
         self._without_bits: list[str] = []  # what lost its setuid or setgid bit with its owner
         self._owners_left = False
+        self._without_xattrs: dict[str, list[str]] = {}
         # From the root down to the current one: their modes and times are set when all is in them.
         self._folders: list[Entry] = []
         # Only files with several names: the first name of each that was written, and its hash.
@@ -193,6 +196,7 @@ class _Writer:
         elif entry.type == "symlink":
             os.symlink(entry.target or "", entry.path, dir_fd=self._root)
             self._give_owner(entry, entry.path)
+            self._give_xattrs(entry)
             self._give_time(entry)
         else:
             self._put_file(entry)
@@ -204,6 +208,11 @@ class _Writer:
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
             self._result.warnings.append(
                 f"{lost[0]!r}{more} lost setuid and setgid, as the owner could not be given back"
+            )
+        for name, paths in self._without_xattrs.items():
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            self._result.warnings.append(
+                f"{paths[0]!r}{more} lost the attribute {name!r}, which can't be set here"
             )
 
     def _put_file(self, entry: Entry) -> None:
@@ -227,6 +236,7 @@ class _Writer:
             if not self._contents.copy(entry, fd):
                 raise BackupDamaged.naming(self._job, [entry.path])
             self._give_owner(entry, fd)
+            self._give_xattrs(entry, fd)
             os.fchmod(fd, self._mode(entry, fd))
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
@@ -236,6 +246,7 @@ class _Writer:
     def _close_folder(self) -> None:
         entry = self._folders.pop()
         self._give_owner(entry, entry.path)
+        self._give_xattrs(entry)
         os.chmod(entry.path, self._mode(entry, entry.path), dir_fd=self._root)
         self._give_time(entry)
 
@@ -259,6 +270,17 @@ class _Writer:
             if not self._owners_left:
                 self._result.warnings.append(f"owners could not be given back: {error.strerror}")
             self._owners_left = True
+
+    def _give_xattrs(self, entry: Entry, fd: int | None = None) -> None:
+        """Give extended attributes back; after the owner, whose change drops some of them."""
+        of = f"/proc/self/fd/{self._root}/{entry.path}" if fd is None else fd
+        for name, value in (entry.xattrs or {}).items():
+            try:
+                os.setxattr(of, name, b64decode(value), follow_symlinks=fd is not None)
+            except OSError as error:
+                if error.errno not in _NO_XATTR:
+                    raise
+                self._without_xattrs.setdefault(name, []).append(entry.path)
 
     def _mode(self, entry: Entry, of: int | str) -> int:
         """The mode to set: setuid and setgid would give away the rights of a wrong owner."""

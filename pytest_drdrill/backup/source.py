@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+from base64 import b64encode
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 from pytest_drdrill.backup.errors import BackupError
 from pytest_drdrill.backup.manifest import ROOT
+from pytest_drdrill.backup.sparse import segments
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
+
+    from pytest_drdrill.backup.sparse import Segments
 
 Kind = Literal["file", "folder", "symlink", "other"]
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -19,6 +23,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 # A stale handle is no such sign where a path is opened: there it is the source's own that is stale.
 _VANISHED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+# The file system has none; one went while they were listed; a path too long to be asked that way.
+_NO_XATTRS = {errno.EOPNOTSUPP, errno.ENODATA, errno.ENAMETOOLONG}
 
 
 class Vanished(Exception):  # noqa: N818 - an event of the walk, caught there
@@ -101,6 +107,36 @@ class Source:
                 raise Vanished from error
             self._fail(path, error)
         return filled
+
+    def segments(self, path: str, fd: int, status: os.stat_result) -> Segments | None:
+        """Where an open file has data; None for one without holes."""
+        if status.st_blocks * 512 >= status.st_size:
+            return None
+        try:
+            return segments(fd, status.st_size)
+        except OSError as error:
+            self._fail(path, error)
+
+    def xattrs(self, path: str, fd: int | None = None) -> dict[str, str] | None:
+        """Extended attributes by name, ACLs among them, in base64; None for none.
+
+        Args:
+            path: what is asked for.
+            fd: the open file; None for a folder or symlink.
+        """
+        # No call takes a folder's descriptor and a name, and a symlink can't be opened.
+        of = f"/proc/self/fd/{self._fd}/{path}" if fd is None else fd
+        try:
+            names = os.listxattr(of, follow_symlinks=fd is not None)
+            values = {
+                name: b64encode(os.getxattr(of, name, follow_symlinks=fd is not None)).decode()
+                for name in sorted(names)
+            }
+        except OSError as error:
+            if error.errno in _NO_XATTRS:
+                return None
+            self._fail(path, error)
+        return values or None
 
     def check_there(self) -> None:
         """Whether the source itself is still there, so that what vanished was in it, not it.

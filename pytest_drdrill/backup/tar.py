@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import struct
+from base64 import b64decode
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.manifest import ROOT
+from pytest_drdrill.backup.sparse import sparse_map
 
 if TYPE_CHECKING:
     from pytest_drdrill.backup.manifest import Entry
@@ -20,6 +22,7 @@ END = bytes(2 * BLOCK)
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 _NAME, _PREFIX = 100, 155
 _OCTAL_7, _OCTAL_11 = 0o7777777, 0o77777777777
+_STAND_IN = b"GNUSparseFile.0/"  # for a program that knows no sparse files
 _LINKED, _SYMLINK, _FOLDER, _FILE, _PAX = b"1", b"2", b"5", b"0", b"x"
 
 
@@ -29,7 +32,7 @@ def padding(size: int) -> bytes:
 
 
 def header(entry: Entry) -> bytes:
-    """All header blocks of an entry, the pax ones included, as they stand before its content."""
+    """All blocks of an entry before its content: its header, the pax ones, a sparse file's map."""
     name = os.fsencode(entry.path)
     link = b""
     kind = _FILE
@@ -43,7 +46,14 @@ def header(entry: Entry) -> bytes:
     size = 0 if kind == _LINKED else entry.size
     mtime = entry.mtime_ns // 1_000_000_000
 
-    records: dict[bytes, bytes] = {}
+    records = {} if kind == _LINKED else _xattrs(entry)
+    chart = b""
+    if entry.data is not None and kind == _FILE:
+        chart = sparse_map(entry.data, entry.size)
+        chart += padding(len(chart))
+        size = len(chart) + entry.stored
+        records |= _sparse(name, entry.size)
+        name = _STAND_IN + name.rpartition(b"/")[2][: _NAME - len(_STAND_IN)]
     prefix = b""
     if len(name) > _NAME:
         prefix, short = _split(name)
@@ -54,13 +64,27 @@ def header(entry: Entry) -> bytes:
     if len(link) > _NAME:
         records[b"linkpath"] = link
     numbers = {b"uid": entry.uid, b"gid": entry.gid, b"size": size, b"mtime": mtime}
-    for key, value in numbers.items():
-        if not 0 <= value <= (_OCTAL_7 if key in (b"uid", b"gid") else _OCTAL_11):
-            records[key] = b"%d" % value
-            numbers[key] = 0
+    for field, number in numbers.items():
+        if not 0 <= number <= (_OCTAL_7 if field in (b"uid", b"gid") else _OCTAL_11):
+            records[field] = b"%d" % number
+            numbers[field] = 0
     uid, gid, size, mtime = numbers.values()
     block = _block(name, entry.mode, uid, gid, size, mtime, kind, link[:_NAME], prefix)
-    return _pax(records) + block if records else block
+    return (_pax(records) + block if records else block) + chart
+
+
+def _xattrs(entry: Entry) -> dict[bytes, bytes]:
+    found = entry.xattrs or {}
+    return {b"SCHILY.xattr." + os.fsencode(key): b64decode(value) for key, value in found.items()}
+
+
+def _sparse(name: bytes, size: int) -> dict[bytes, bytes]:
+    return {
+        b"GNU.sparse.major": b"1",
+        b"GNU.sparse.minor": b"0",
+        b"GNU.sparse.name": name,
+        b"GNU.sparse.realsize": b"%d" % size,
+    }
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:

@@ -108,16 +108,20 @@ def test_a_folder_that_vanishes_is_a_warning(full, small, vault, when):
     assert job.warnings == ["'sub' vanished or changed its type while it was read"]
 
 
-def test_a_folder_that_vanishes_after_its_status_was_read(full, small, vault, tmp_path, when):
+@pytest.mark.parametrize(("seen", "holds"), [("lstat", False), ("xattrs", True)])
+def test_a_folder_that_vanishes_after_it_was_looked_at(
+    full, small, vault, tmp_path, when, seen, holds
+):
     def vanish():
         (small / "sub" / "b.txt").unlink()
         (small / "sub").rmdir()
 
-    when("lstat", "sub", vanish)
+    when(seen, "sub", vanish)
     job = full.create_backup(small, vault)
     assert len(job.warnings) == 1
     full.restore_backup(job, tmp_path / "restored")
-    assert list((tmp_path / "restored" / "sub").iterdir()) == []
+    assert (tmp_path / "restored" / "sub").exists() == holds
+    assert not holds or list((tmp_path / "restored" / "sub").iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [10, LARGE])

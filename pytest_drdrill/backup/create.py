@@ -55,7 +55,7 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
     with store.writing():
         earlier = store.jobs()
         _refuse_foreign(folder, earlier)
-        store.clear_leftovers()
+        store.clear_leftovers(earlier)
         base: BackupJob | None = None
         warnings: list[str] = []
         if backup_type is not BackupType.FULL:

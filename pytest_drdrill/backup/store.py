@@ -38,7 +38,7 @@ from pytest_drdrill.backup.job import (
 from pytest_drdrill.backup.regular import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 TAR = "data.tar"
 METADATA = "metadata.json"
@@ -140,13 +140,27 @@ class Store:
         # One that no destination gets to is somebody's own; what follows it would be no id.
         return max((number for number in numbers if number < _NUMBER_LIMIT), default=0) + 1
 
-    def clear_leftovers(self) -> None:
+    def clear_leftovers(self, jobs: Iterable[BackupJob]) -> None:
         """Remove what died runs left behind; only for the one writer.
+
+        What a backup needs is no leftover, even if it lost its metadata: the bytes are there still.
+
+        Args:
+            jobs: the completed backups.
 
         Raises:
             BackupRefused: one can't be removed, or may not even be looked at; names it.
         """
+        needed: set[str] = set()
+        for job in jobs:
+            try:
+                needed.update(self.needed(job))
+            except BackupError as error:
+                _log.warning("leftovers in %s are left alone: %s", self.path, error)
+                return
         for name in self._names():
+            if name in needed:
+                continue
             folder = self.path / name
             try:
                 (folder / METADATA).lstat()

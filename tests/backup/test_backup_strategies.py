@@ -261,8 +261,22 @@ def test_the_metadata_of_a_base_gone(full, incremental, small, vault, tmp_path):
     (first.path / "metadata.json").unlink()
     with pytest.raises(BackupDamaged, match=f"{first.id}/metadata.json"):
         full.verify_backup(second, quick=True)
-    # The bytes are there still: whoever needs them gets them.
+    # The bytes are there still: whoever needs them gets them, and the next run does not clear them.
+    job = incremental.create_backup(small, vault)
+    assert job.backup_type is FULL
+    assert first.path.exists()
     assert restored(full, second, tmp_path / "restored") == picture(small)
+
+
+def test_a_shared_manifest_that_lost_its_metadata_is_not_cleared(
+    full, incremental, small, vault, tmp_path, caplog
+):
+    first = full.create_backup(small, vault)
+    shares = incremental.create_backup(small, vault)
+    (first.path / "metadata.json").unlink()
+    full.create_backup(small, vault)
+    assert "are left alone" in caplog.text
+    assert restored(full, shares, tmp_path / "restored") == picture(small)
 
 
 def test_verified_is_kept_until_damage_is_found(full, small, vault):

@@ -149,6 +149,11 @@ class _Capture:
     def _file(self, path: str) -> Entry:
         known = self._base.find(path)
         if known is not None and _is_same(known, status := self._source.lstat(path)):
+            # Times may not tell that other names of the file came and went: which is the first one,
+            # and that the others are names of it, is found out anew.
+            if (first := self._first_name(status)) is not None:
+                return self._further_name(path, first)
+            known.hardlink = None
             if known.ctime_ns and not self._paranoid:
                 return self._counted(known, status)
             if self._has_content(path, status, known):
@@ -160,11 +165,8 @@ class _Capture:
                 status = os.fstat(fd)
                 if not stat.S_ISREG(status.st_mode):
                     raise Vanished
-                key = (status.st_dev, status.st_ino)
-                first = self._first_names.get(key) if status.st_nlink > 1 else None
-                # The same number may be another file by now, or the file have other content.
-                if first is not None and first[1] == _moments(status):
-                    return self._further_name(path, first[0])
+                if (first := self._first_name(status)) is not None:
+                    return self._further_name(path, first)
                 start = self._position
                 entry = self._content(path, fd, status, began)
                 after = os.fstat(fd)
@@ -183,8 +185,7 @@ class _Capture:
 
     def _counted(self, entry: Entry, status: os.stat_result) -> Entry:
         self._job.file_count += 1
-        if entry.hardlink is None:
-            self._job.size_bytes += entry.size
+        self._job.size_bytes += entry.size
         if status.st_nlink > 1:
             self._first_names[status.st_dev, status.st_ino] = entry, _moments(status)
         return entry
@@ -210,8 +211,16 @@ class _Capture:
         finally:
             os.close(fd)
 
+    def _first_name(self, status: os.stat_result) -> Entry | None:
+        """The entry of the same file that came before, if any did."""
+        if status.st_nlink == 1:
+            return None
+        entry, moments = self._first_names.get((status.st_dev, status.st_ino), (None, None))
+        # The same number may be another file by now, or the file have other content.
+        return entry if moments == _moments(status) else None
+
     def _further_name(self, path: str, first: Entry) -> Entry:
-        entry = replace(first, path=path, hardlink=first.hardlink or first.path)
+        entry = replace(first, path=path, hardlink=first.path)
         if entry.backup == self._job.id:
             self._write(header(entry))
         self._job.file_count += 1

@@ -9,15 +9,15 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.backup.base import Base, ManifestWriter
 from pytest_drdrill.backup.errors import BackupError
 from pytest_drdrill.backup.job import number_of
-from pytest_drdrill.backup.manifest import ROOT, Entry
+from pytest_drdrill.backup.manifest import ROOT, Entry, head_of_line, holder_of_line
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
-from pytest_drdrill.backup.source import Kind, Source, Vanished
+from pytest_drdrill.backup.source import Item, Kind, Source, Vanished
 from pytest_drdrill.backup.tar import END, header, padding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
     from pytest_drdrill.backup.job import BackupJob
@@ -38,7 +38,7 @@ def capture(  # noqa: PLR0913 - what is read, what is written, and how
     job: BackupJob,
     tar: BinaryIO,
     manifest: BinaryIO,
-    base: Iterable[Entry] = (),
+    base: BackupJob | None = None,
     *,
     paranoid: bool = False,
     progress: Reporter = UNTOLD,
@@ -50,8 +50,9 @@ def capture(  # noqa: PLR0913 - what is read, what is written, and how
         job: whose id the manifest names as the holder of what is written.
         tar: a seekable binary file.
         manifest: a binary file.
-        base: the sorted entries of an earlier backup; an entry that did not change since is not
-            stored again, its line names the backup that holds it.
+        base: an earlier backup; an entry that did not change since is not stored again, its line
+            names the backup that holds it. Where nothing changed at all, nothing is written to the
+            manifest, and the job's hash of it is that of the base.
         paranoid: whether a file whose size, times and inode are as before is read all the same, and
             its hash compared.
         progress: told the entries and bytes read so far, after each entry and block.
@@ -59,7 +60,7 @@ def capture(  # noqa: PLR0913 - what is read, what is written, and how
     Raises:
         BackupError: something can't be read, or the source itself vanished; the message names it.
     """
-    _Capture(source, job, tar, manifest, iter(base), paranoid=paranoid, progress=progress).run()
+    _Capture(source, job, tar, manifest, base, paranoid=paranoid, progress=progress).run()
 
 
 class _Capture:
@@ -69,7 +70,7 @@ class _Capture:
         job: BackupJob,
         tar: BinaryIO,
         manifest: BinaryIO,
-        base: Iterator[Entry],
+        base: BackupJob | None,
         *,
         paranoid: bool,
         progress: Reporter,
@@ -82,9 +83,8 @@ class _Capture:
         self._job = job
         self._tar = tar
         self._position = 0
-        self._manifest = manifest
-        self._base = _Base(base)
-        self._digest = sha256()
+        self._base = Base(base)
+        self._lines = ManifestWriter(manifest, self._base)
         # Only files with several names are remembered: by device and inode, their first entry, and
         # when they had changed.
         self._first_names: dict[tuple[int, int], tuple[Entry, tuple[int, int, int]]] = {}
@@ -92,27 +92,71 @@ class _Capture:
         self._unnamed = 0  # warnings beyond those that the job keeps
 
     def run(self) -> None:
-        job = self._job
-        start: list[tuple[str, Kind]] = [(ROOT, "folder")]
+        with self._base:
+            self._walk()
+            job = self._job
+            if self._unnamed:
+                job.warnings.append(f"and {self._unnamed} more warnings, which are not listed")
+            self._write(END)
+            job.stored_bytes = self._position
+            job.manifest_sha256 = self._lines.end()
+            job.bases = sorted(self._holders - {job.id}, key=number_of)
+
+    def _walk(self) -> None:
+        with_status = self._base.job is not None and not self._paranoid
+        start: list[Item] = [(ROOT, "folder", None)]
         pending = [iter(start)]  # a listing for each folder from the root down to the current one
         while pending:
-            path, kind = next(pending[-1], (None, None))
-            if path is None or kind is None:
+            item = next(pending[-1], None)
+            if item is None:
                 pending.pop()
                 continue
+            path, kind, status = item
             try:
-                self._add(path, kind)
+                if status is None or not self._is_as_before(path, kind, status):
+                    self._add(path, kind)
                 if kind == "folder":
-                    pending.append(iter(self._source.listing(path)))
+                    pending.append(iter(self._source.listing(path, with_status=with_status)))
             except Vanished:
                 self._warn(f"{path!r} vanished or changed its type while it was read")
         self._source.check_there()
-        if self._unnamed:
-            job.warnings.append(f"and {self._unnamed} more warnings, which are not listed")
-        self._write(END)
-        job.stored_bytes = self._position
-        job.manifest_sha256 = self._digest.hexdigest()
-        job.bases = sorted(self._holders - {job.id}, key=number_of)
+
+    def _is_as_before(self, path: str, kind: Kind, status: os.stat_result) -> bool:
+        """Whether an entry is by its status what the base's next line says; then it is dealt with.
+
+        All that is not told at one glance is left to a closer look.
+        """
+        mode = status.st_mode
+        is_file = stat.S_ISREG(mode)
+        # Symlinks have a target, further names a first one.
+        simple = status.st_nlink == 1 if is_file else stat.S_ISDIR(mode)
+        if not simple or kind != ("file" if is_file else "folder"):
+            return False
+        line = self._base.take_same(
+            head_of_line(
+                path,
+                "file" if is_file else "folder",
+                status.st_size if is_file else 0,
+                stat.S_IMODE(mode),
+                status.st_uid,
+                status.st_gid,
+                status.st_mtime_ns,
+                status.st_ctime_ns,
+                status.st_ino,
+                status.st_nlink,
+            )
+        )
+        if line is None:
+            return False
+        self._lines.add_known(line)
+        job = self._job
+        job.entry_count += 1
+        if is_file:
+            job.file_count += 1
+            job.size_bytes += status.st_size
+            self._holders.add(holder_of_line(line))
+        self._progress(job.entry_count, self._read)
+        return True
 
     def _add(self, path: str, kind: Kind) -> None:
         if kind == "other":
@@ -124,9 +168,7 @@ class _Capture:
         except Vanished:
             self._rewind(start)
             raise
-        line = entry.line()
-        self._digest.update(line)
-        self._manifest.write(line)
+        self._lines.add(entry)
         self._job.entry_count += 1
         if entry.type == "file":
             self._holders.add(entry.backup)
@@ -344,28 +386,6 @@ class _Capture:
         self._tar.seek(position)
         self._tar.truncate()
         self._position = position
-
-
-class _Base:
-    """The entries of an earlier backup, asked for in the order of paths."""
-
-    def __init__(self, entries: Iterator[Entry]) -> None:
-        self._entries = entries
-        self._next = next(entries, None)
-        self._key: list[str] = []
-
-    def find(self, path: str) -> Entry | None:
-        """The earlier entry of a path; of paths asked for in order."""
-        if self._next is None:
-            return None
-        key = _key(path)
-        while self._next is not None and _key(self._next.path) < key:
-            self._next = next(self._entries, None)
-        return self._next if self._next is not None and self._next.path == path else None
-
-
-def _key(path: str) -> list[str]:
-    return [] if path == ROOT else path.split("/")
 
 
 def _is_same(entry: Entry, status: os.stat_result) -> bool:

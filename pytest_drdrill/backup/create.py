@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pytest_drdrill.backup.capture import capture
 from pytest_drdrill.backup.errors import BackupError, BackupRefused
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType, make_id
-from pytest_drdrill.backup.manifest import read_manifest
 from pytest_drdrill.backup.progress import Reporter
 from pytest_drdrill.backup.source import Source
 from pytest_drdrill.backup.store import TAR, Store, absolute, refuse_overlap
@@ -143,8 +142,7 @@ def _run(  # noqa: PLR0913 - as create()
         (job.path / MANIFEST).open("xb", _BUFFER) as manifest,
     ):
         job.recovery_point = clock.now()
-        entries = () if base is None else read_manifest(base)
-        capture(source, job, tar, manifest, entries, paranoid=paranoid, progress=progress)
+        capture(source, job, tar, manifest, base, paranoid=paranoid, progress=progress)
         if base is not None and job.manifest_sha256 == base.manifest_sha256:
             store.drop_contents(job.id)
             job.manifest_id = base.manifest_id or base.id

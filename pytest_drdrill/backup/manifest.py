@@ -33,6 +33,8 @@ EntryType = Literal["file", "folder", "symlink"]
 ROOT = "."
 _LINE = 1 << 20  # a path and a target near PATH_MAX, every byte escaped, take 50 KiB
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HOLDER = b'"backup":"'
+_text = json.JSONEncoder().encode
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -88,18 +90,7 @@ class Entry:
 
     def line(self) -> bytes:
         """The entry's line in the manifest, its newline included."""
-        values: dict[str, Any] = {
-            "path": self.path,
-            "type": self.type,
-            "size": self.size,
-            "mode": f"{self.mode:04o}",
-            "uid": self.uid,
-            "gid": self.gid,
-            "mtime_ns": self.mtime_ns,
-            "ctime_ns": self.ctime_ns,
-            "ino": self.ino,
-            "nlink": self.nlink,
-        }
+        values: dict[str, Any] = {}
         if self.target is not None:
             values["target"] = self.target
         if self.hardlink is not None:
@@ -112,7 +103,48 @@ class Entry:
             values["xattrs"] = self.xattrs
         values["backup"] = self.backup
         values["offset"] = self.offset
-        return _encode(values).encode("ascii") + b"\n"
+        return b"%b%b\n" % (self._head(), _encode(values)[1:].encode("ascii"))
+
+    def _head(self) -> bytes:
+        return head_of_line(
+            self.path,
+            self.type,
+            self.size,
+            self.mode,
+            self.uid,
+            self.gid,
+            self.mtime_ns,
+            self.ctime_ns,
+            self.ino,
+            self.nlink,
+        )
+
+
+def head_of_line(  # noqa: PLR0913, PLR0917 - the fields of a line, in its own order
+    path: str,
+    kind: EntryType,
+    size: int,
+    mode: int,
+    uid: int,
+    gid: int,
+    mtime_ns: int,
+    ctime_ns: int,
+    ino: int,
+    nlink: int,
+) -> bytes:
+    """How an entry's line begins: with all that the status of its file says.
+
+    So a later backup can tell an unchanged file by comparing bytes, without parsing the line.
+    """
+    return (
+        f'{{"path":{_text(path)},"type":"{kind}","size":{size},"mode":"{mode:04o}","uid":{uid},'
+        f'"gid":{gid},"mtime_ns":{mtime_ns},"ctime_ns":{ctime_ns},"ino":{ino},"nlink":{nlink},'
+    ).encode("ascii")
+
+
+def holder_of_line(line: bytes) -> str:
+    """The id of the backup that holds what a line describes, from the bytes of the line."""
+    return line[line.rindex(_HOLDER) + len(_HOLDER) :].partition(b'"')[0].decode()
 
 
 def read_manifest(job: BackupJob) -> Iterator[Entry]:
@@ -184,7 +216,7 @@ def _checked_entries(readline: Callable[[int], bytes], job: BackupJob) -> Iterat
     try:
         while line := readline(_LINE):
             number += 1
-            entry = _parse(line)
+            entry = parse_line(line)
             if not open_folders:
                 if entry.path != ROOT or entry.type != "folder":
                     raise ValueError("the first entry is not the folder '.'")  # noqa: TRY301 - one handler
@@ -214,7 +246,12 @@ def _checked_entries(readline: Callable[[int], bytes], job: BackupJob) -> Iterat
         ) from None
 
 
-def _parse(line: bytes) -> Entry:
+def parse_line(line: bytes) -> Entry:
+    """The entry that a line describes, checked.
+
+    Raises:
+        TypeError, ValueError, KeyError, RecursionError: a line that no backup writes.
+    """
     if not line.endswith(b"\n"):
         raise ValueError("the line is cut off or too long")
     values = json.loads(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from base64 import b64encode
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 from pytest_drdrill.backup.errors import BackupError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from pytest_drdrill.backup.sparse import Segments
 
 Kind = Literal["file", "folder", "symlink", "other"]
+Item = tuple[str, Kind, os.stat_result | None]
+"""A path, what it is, and its status where that was asked for."""
+_MANY = 20_000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # Should a FIFO take the file's place at the last moment, opening it must not wait for a writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -56,14 +60,25 @@ class Source:
     ) -> None:
         os.close(self._fd)
 
-    def listing(self, folder: str) -> list[tuple[str, Kind]]:
-        """The paths in a folder and what they are, sorted by name."""
+    def listing(self, folder: str, *, with_status: bool = False) -> list[Item]:
+        """The paths in a folder and what they are, sorted by name.
+
+        Args:
+            folder: whose paths.
+            with_status: whether their status is asked for as well, which is cheap here; in a folder
+                with very many it would take too much memory, and is left out.
+        """
         prefix = "" if folder == ROOT else folder + "/"
         try:
             fd = os.open(folder, _FOLDER, dir_fd=self._fd)
             try:
                 with os.scandir(fd) as found:
-                    return sorted((prefix + item.name, _kind(item)) for item in found)
+                    items = sorted(found, key=_name)
+                    asked = with_status and len(items) <= _MANY
+                    return [
+                        (prefix + item.name, _kind(item), _status(item) if asked else None)
+                        for item in items
+                    ]
             finally:
                 os.close(fd)
         except OSError as error:
@@ -157,6 +172,16 @@ class Source:
             raise Vanished from error
         shown = self.root if path == ROOT else self.root / path
         raise BackupError(f"can't read {str(shown)!r}: {error.strerror}") from error
+
+
+_name = attrgetter("name")
+
+
+def _status(item: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        return item.stat(follow_symlinks=False)
+    except OSError:
+        return None  # whoever looks at it next finds out
 
 
 def _kind(item: os.DirEntry[str]) -> Kind:

@@ -30,8 +30,8 @@ def when(monkeypatch):
         real = getattr(Source, method)
         left = [times]
 
-        def hooked(self, name, *args):
-            result = real(self, name, *args)
+        def hooked(self, name, *args, **options):
+            result = real(self, name, *args, **options)
             if name == path and left[0]:
                 left[0] -= 1
                 change()

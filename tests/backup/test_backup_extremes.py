@@ -12,7 +12,7 @@ from backup_trees import picture
 
 from pytest_drdrill.backup import BackupError, capture
 from pytest_drdrill.backup import store as store_module
-from pytest_drdrill.backup.manifest import Entry, _parse
+from pytest_drdrill.backup.manifest import Entry, parse_line
 
 SECONDS = 2**63
 BEYOND_64_BITS = 10_413_792_000_123_456_789  # the year 2300, in nanoseconds
@@ -52,7 +52,7 @@ def test_times_beyond_64_bits_of_nanoseconds_come_back(full, wide_folder, mtime)
 @pytest.mark.parametrize("moment", [-SECONDS * 10**9, SECONDS * 10**9 - 1])
 def test_every_time_of_the_kernel_is_taken(tmp_path, moment):
     entry = replace(ENTRY, mtime_ns=moment, ctime_ns=moment)
-    assert _parse(entry.line()) == entry
+    assert parse_line(entry.line()) == entry
     os.utime(tmp_path, ns=(moment, moment))  # as a restore does; it takes what it can keep
 
 
@@ -60,7 +60,7 @@ def test_every_time_of_the_kernel_is_taken(tmp_path, moment):
 @pytest.mark.parametrize("name", ["mtime_ns", "ctime_ns"])
 def test_a_time_that_no_kernel_gives_is_none(name, moment):
     with pytest.raises(ValueError, match=name):
-        _parse(replace(ENTRY, **{name: moment}).line())
+        parse_line(replace(ENTRY, **{name: moment}).line())
 
 
 def test_warnings_end_at_a_number_and_are_counted(full, small, vault, monkeypatch):

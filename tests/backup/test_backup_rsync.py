@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from backup_trees import make_tree
-from needs import needs
 
+from needs import needs
 from pytest_drdrill.backup import FullBackupStrategy, IncrementalBackupStrategy
 
 

@@ -1,0 +1,167 @@
+"""The base of a backup: its manifest read beside the source, and what is taken over of it."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from pytest_drdrill.backup.errors import BackupDamaged
+from pytest_drdrill.backup.manifest import ROOT, check_manifest, parse_line
+from pytest_drdrill.backup.regular import open_regular
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pytest_drdrill.backup.job import BackupJob
+    from pytest_drdrill.backup.manifest import Entry
+
+_BUFFER = 1 << 20
+
+
+class Base:
+    """The lines of an earlier backup's manifest, asked for in the order of paths.
+
+    Attributes:
+        job: the earlier backup, or None; then nothing is known.
+        position: where in its manifest the present line begins.
+        entry: the entry that ``find`` gave last, as long as its line is the present one.
+
+    Raises:
+        BackupDamaged: its manifest is not the one that was published, or holds what no backup
+            writes.
+    """
+
+    def __init__(self, job: BackupJob | None) -> None:
+        self.job = job
+        self.position = 0
+        self.entry: Entry | None = None
+        self._line = b""
+        self._file: BinaryIO | None = None
+        if job is not None:
+            check_manifest(job)
+            self._file = os.fdopen(open_regular(job.manifest_path), "rb", _BUFFER)
+            self._line = self._file.readline()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every line was passed."""
+        return not self._line
+
+    def take_same(self, head: bytes) -> bytes | None:
+        """Pass the present line, if it begins so, and give it."""
+        line = self._line
+        if not line.startswith(head):
+            return None
+        self.take()
+        return line
+
+    def take(self) -> bytes:
+        """Pass the present line, and give it."""
+        assert self._file is not None
+        line = self._line
+        self.position += len(line)
+        self._line = self._file.readline()
+        self.entry = None
+        return line
+
+    def find(self, path: str) -> Entry | None:
+        """The entry of a path; lines of paths before it are passed."""
+        if not self._line:
+            return None
+        key = _key(path)
+        while self._line:
+            if self.entry is None:
+                self.entry = self._parsed()
+            found = _key(self.entry.path)
+            if found >= key:
+                return self.entry if found == key else None
+            self.take()
+        return None
+
+    def begin(self, size: int) -> bytes:
+        """The first bytes of the manifest."""
+        assert self.job is not None
+        with os.fdopen(open_regular(self.job.manifest_path), "rb") as file:
+            return file.read(size)
+
+    def _parsed(self) -> Entry:
+        try:
+            return parse_line(self._line)
+        except (TypeError, ValueError, KeyError, RecursionError) as error:
+            assert self.job is not None
+            raise BackupDamaged(
+                f"a line of the manifest of backup {self.job.id} can't be trusted: {error}",
+                damaged=[self.job.manifest_path.name],
+                job=self.job,
+            ) from None
+
+
+class ManifestWriter:
+    """Writes a manifest; as long as it is the base's, line by line, it only remembers how far.
+
+    Args:
+        file: where to.
+        base: the base.
+    """
+
+    def __init__(self, file: BinaryIO, base: Base) -> None:
+        self._file = file
+        self._base = base
+        self._digest = sha256()
+        self._shared: int | None = None if base.job is None else 0
+
+    def add_known(self, line: bytes) -> None:
+        """A line of the base that was just passed."""
+        if self._shared is not None:
+            if self._base.position == self._shared + len(line):
+                self._shared += len(line)
+                return
+            self._part()
+        self._put(line)
+
+    def add(self, entry: Entry) -> None:
+        """The line of an entry: that of the base, where it is the entry that the base gave last."""
+        line = entry.line()
+        if entry is self._base.entry and self._base.take() == line:
+            self.add_known(line)
+            return
+        self._part()
+        self._put(line)
+
+    def end(self) -> str:
+        """The hash of the whole manifest, as hexadecimal digits; all of it is in the file then.
+
+        Nothing is in the file where it is all of the base's.
+        """
+        if self._shared is not None and self._base.at_end and self._base.position == self._shared:
+            assert self._base.job is not None
+            assert self._base.job.manifest_sha256 is not None
+            return self._base.job.manifest_sha256
+        self._part()
+        return self._digest.hexdigest()
+
+    def _part(self) -> None:
+        if self._shared is not None:
+            self._put(self._base.begin(self._shared))
+            self._shared = None
+
+    def _put(self, line: bytes) -> None:
+        self._digest.update(line)
+        self._file.write(line)
+
+
+def _key(path: str) -> list[str]:
+    return [] if path == ROOT else path.split("/")

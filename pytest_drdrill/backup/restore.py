@@ -18,7 +18,7 @@ from pytest_drdrill.backup.manifest import ROOT, read_manifest
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.remove import remove_tree
 from pytest_drdrill.backup.store import refuse_overlap
-from pytest_drdrill.backup.swap import beside, move_in, swap_paths, swap_tree
+from pytest_drdrill.backup.swap import beside, move_in, swap_paths, swap_tree, sync_file_system
 from pytest_drdrill.faults.mounts import is_within, mounts_within
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def restore(
         target.parent.mkdir(parents=True, exist_ok=True)
         stage = beside(target, "restoring")
         _write_stage(job, stage, selection, result, progress)
+        if in_use:  # what is to be dropped must not be all that a power cut leaves
+            sync_file_system(stage)
         if replace and selection.is_all:
             swap_tree(stage, target, result.warnings)
         elif in_use or not move_in(stage, target):

@@ -91,6 +91,26 @@ def beside(target: Path, purpose: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f".{name}.{purpose}-", dir=target.parent))
 
 
+def sync_file_system(path: Path) -> None:
+    """Bring all that was written to a folder's file system to the disk.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    import ctypes  # Python has no call for it; os.sync() would wait for every disk there is
+
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(libc, "syncfs"):
+            os.sync()
+        elif libc.syncfs(fd):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(fd)
+
+
 def _unit(target: Path, path: str) -> str:
     """The path itself, or the topmost of its folders that the target does not have."""
     parts = path.split("/")

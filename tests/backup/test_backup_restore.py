@@ -1,5 +1,6 @@
 """Where a restore goes, what it replaces, and that it never leaves a half of anything."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pytest_drdrill.backup import (
     BackupError,
     BackupRefused,
     RestoreTargetError,
+    restore,
 )
 from pytest_drdrill.backup.contents import Contents
 from pytest_drdrill.backup.remove import remove_tree
@@ -378,4 +380,29 @@ def test_single_paths_go_through_no_symlink(full, job, target, tmp_path, untouch
 def test_paths_that_can_not_be(full, job, target, untouched, paths, message):
     untouched(
         lambda: full.restore_backup(job, target, paths=paths, replace=True), BackupRefused, message
+    )
+
+
+def test_what_is_restored_is_on_the_disk_before_the_old_is_dropped(
+    full, job, target, tmp_path, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(
+        restore,
+        "sync_file_system",
+        lambda stage: seen.append((stage / "a.txt").read_text() + (target / "a.txt").read_text()),
+    )
+    full.restore_backup(job, target, replace=True)
+    assert seen == ["alphaolder alpha"]
+    full.restore_backup(job, tmp_path / "nothing to lose here")
+    assert len(seen) == 1
+
+
+def test_a_file_system_that_can_not_be_synced(full, job, target, untouched, monkeypatch):
+    def broken(stage):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(restore, "sync_file_system", broken)
+    untouched(
+        lambda: full.restore_backup(job, target, replace=True), BackupError, "Input/output error"
     )

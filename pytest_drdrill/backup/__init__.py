@@ -11,6 +11,7 @@ from pytest_drdrill.backup.errors import (
 from pytest_drdrill.backup.job import BackupJob, BackupStatus, BackupType
 from pytest_drdrill.backup.progress import BackupProgress
 from pytest_drdrill.backup.restore import RestoreResult
+from pytest_drdrill.backup.schedule import BackupSchedule
 from pytest_drdrill.backup.strategy import (
     BackupStrategy,
     DifferentialBackupStrategy,
@@ -27,6 +28,7 @@ __all__ = [
     "BackupNotFound",
     "BackupProgress",
     "BackupRefused",
+    "BackupSchedule",
     "BackupStatus",
     "BackupStrategy",
     "BackupType",

@@ -138,6 +138,11 @@ class CronSlots:
     def _slots(self, fields: list[str], moment: datetime) -> Iterator[datetime]:
         return self._iterate(" ".join(fields), moment)
 
+    @property
+    def each_day(self) -> bool:
+        """Whether every day matches, as most expressions have it."""
+        return self._fields[2:] == ["*", "*", "*"]
+
     def times(self) -> tuple[timedelta, timedelta, timedelta]:
         """The first slot and the last of a day that matches, and the longest gap between two."""
         midnight = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
@@ -173,6 +178,8 @@ def _longest_of_days(slots: CronSlots) -> timedelta:
     those there are 21 kinds, by leap year and weekday, and 28 years hold them all. Else there are
     few such days, and the whole calendar is gone through.
     """
+    if slots.each_day:
+        return _DAY
     days = list(slots.days(_WEEKDAYS_COME_AROUND))
     if len({day.year for day in days}) <= _WEEKDAYS_COME_AROUND:
         days = list(slots.days(_CALENDAR_COMES_AROUND))

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_drdrill.backup import (
+        BackupAlert,
         BackupDamaged,
         BackupError,
+        BackupHealth,
         BackupJob,
         BackupLocked,
+        BackupMonitor,
         BackupNotFound,
         BackupProgress,
         BackupRefused,
@@ -68,10 +71,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "backup": (
+        "BackupAlert",
         "BackupDamaged",
         "BackupError",
+        "BackupHealth",
         "BackupJob",
         "BackupLocked",
+        "BackupMonitor",
         "BackupNotFound",
         "BackupProgress",
         "BackupRefused",
@@ -126,10 +132,13 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BackupAlert",
     "BackupDamaged",
     "BackupError",
+    "BackupHealth",
     "BackupJob",
     "BackupLocked",
+    "BackupMonitor",
     "BackupNotFound",
     "BackupProgress",
     "BackupRefused",

@@ -15,6 +15,7 @@ from hand_clock import EPOCH, HandClock, LoopClock
 from pytest_drdrill.backup import (
     BackupError,
     BackupJob,
+    BackupMonitor,
     BackupRefused,
     BackupSchedule,
     BackupStatus,
@@ -278,6 +279,25 @@ def test_due_by_the_newest_backup(scheduled, clock, vault, caplog):
     (job.path / "metadata.json").write_text("torn")
     assert schedule.due()  # what is damaged is no backup
     assert "left out of the list" in caplog.text
+
+
+class TickingClock(HandClock):
+    """Each look at it takes a second."""
+
+    def now(self):
+        self.seconds += 1
+        return super().now()
+
+
+def test_due_and_health_count_from_the_recovery_point(scheduled, vault):
+    clock = TickingClock()
+    schedule = scheduled(every="1h", start=EPOCH, clock=clock)
+    clock.seconds += 3600 - 3
+    job = schedule.run_once()
+    assert job.created_at < EPOCH + HOUR <= job.recovery_point
+    assert not schedule.due(EPOCH + 2 * HOUR - TICK)
+    health = BackupMonitor(vault, schedule=schedule).check()
+    assert health.age == health.checked_at - job.recovery_point
 
 
 def test_nothing_is_due_before_the_start(scheduled):

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_drdrill.backup import (
+        BackupAlert,
         BackupDamaged,
         BackupError,
+        BackupHealth,
         BackupJob,
         BackupLocked,
+        BackupMonitor,
         BackupNotFound,
         BackupProgress,
         BackupRefused,
+        BackupSchedule,
         BackupStatus,
         BackupStrategy,
         BackupType,
@@ -67,13 +71,17 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "backup": (
+        "BackupAlert",
         "BackupDamaged",
         "BackupError",
+        "BackupHealth",
         "BackupJob",
         "BackupLocked",
+        "BackupMonitor",
         "BackupNotFound",
         "BackupProgress",
         "BackupRefused",
+        "BackupSchedule",
         "BackupStatus",
         "BackupStrategy",
         "BackupType",
@@ -124,13 +132,17 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BackupAlert",
     "BackupDamaged",
     "BackupError",
+    "BackupHealth",
     "BackupJob",
     "BackupLocked",
+    "BackupMonitor",
     "BackupNotFound",
     "BackupProgress",
     "BackupRefused",
+    "BackupSchedule",
     "BackupStatus",
     "BackupStrategy",
     "BackupType",

@@ -1,5 +1,6 @@
 """A clock moved by hand, so that no test waits or depends on speed."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -49,3 +50,36 @@ class Service:
 
     async def check_async(self):
         return self.check()
+
+
+class LoopClock(HandClock):
+    """Waits in asynchronous code last until ``pass_time`` has moved the clock to their end."""
+
+    def __init__(self):
+        super().__init__()
+        self.sleepers = []
+        self.slept = []
+
+    async def sleep(self, seconds):
+        assert seconds >= 0
+        self.slept.append(seconds)
+        waiting = asyncio.get_running_loop().create_future()
+        self.sleepers.append((self.seconds + seconds, waiting))
+        await waiting
+
+    async def pass_time(self, seconds):
+        """Move the clock from wait to wait, and let each that is over go on."""
+        end = self.seconds + seconds
+        await self._settle()
+        while due := [at for at, waiting in self.sleepers if at <= end and not waiting.done()]:
+            self.seconds = max(self.seconds, min(due))
+            for at, waiting in self.sleepers:
+                if at <= self.seconds and not waiting.done():
+                    waiting.set_result(None)
+            await self._settle()
+        self.seconds = max(self.seconds, end)
+
+    async def _settle(self):
+        self.sleepers = [each for each in self.sleepers if not each[1].done()]
+        for _ in range(5):
+            await asyncio.sleep(0)

@@ -78,6 +78,8 @@ def test_every_public_name_is_documented():
         ("RTOTimer", "NIST SP 800-34"),
         ("RPOTimer", "NIST SP 800-34"),
         ("FailoverManager.predicted_detection", "Source:"),
+        ("BackupSchedule.worst_case_rpo", "NIST SP 800-34"),
+        ("BackupHealth", "NIST SP 800-34"),
     ],
 )
 def test_metrics_name_the_source_of_their_definition(name, source):

@@ -9,8 +9,10 @@ from pytest_drdrill.backup.errors import (
     RestoreTargetError,
 )
 from pytest_drdrill.backup.job import BackupJob, BackupStatus, BackupType
+from pytest_drdrill.backup.monitor import BackupAlert, BackupHealth, BackupMonitor
 from pytest_drdrill.backup.progress import BackupProgress
 from pytest_drdrill.backup.restore import RestoreResult
+from pytest_drdrill.backup.schedule import BackupSchedule
 from pytest_drdrill.backup.strategy import (
     BackupStrategy,
     DifferentialBackupStrategy,
@@ -20,13 +22,17 @@ from pytest_drdrill.backup.strategy import (
 from pytest_drdrill.backup.verify import VerifyResult
 
 __all__ = [
+    "BackupAlert",
     "BackupDamaged",
     "BackupError",
+    "BackupHealth",
     "BackupJob",
     "BackupLocked",
+    "BackupMonitor",
     "BackupNotFound",
     "BackupProgress",
     "BackupRefused",
+    "BackupSchedule",
     "BackupStatus",
     "BackupStrategy",
     "BackupType",

@@ -69,15 +69,28 @@ class Store:
         Raises:
             BackupRefused: there is no such folder, or it can't be read.
         """
+        jobs, unreadable = self.survey()
+        for error in unreadable.values():
+            _log.warning("left out of the list of backups: %s", error)
+        return jobs
+
+    def survey(self) -> tuple[list[BackupJob], dict[str, BackupError]]:
+        """The completed backups, newest first, and by id what is wrong with those left out.
+
+        Raises:
+            BackupRefused: there is no such folder, or it can't be read.
+        """
         jobs = []
+        unreadable: dict[str, BackupError] = {}
         for name in self._names():
             try:
                 jobs.append(self.load(name))
             except BackupNotFound:
                 continue
             except (BackupDamaged, BackupRefused) as error:
-                _log.warning("left out of the list of backups: %s", error)
-        return sorted(jobs, key=lambda job: (number_of(job.id), job.created_at), reverse=True)
+                unreadable[name] = error
+        jobs.sort(key=lambda job: (number_of(job.id), job.created_at), reverse=True)
+        return jobs, unreadable
 
     def load(self, job_id: str) -> BackupJob:
         """The completed backup of an id, read from its metadata.

@@ -14,6 +14,8 @@ from pytest_drdrill.backup.regular import size_of
 from pytest_drdrill.backup.store import METADATA, TAR, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_drdrill.backup.job import BackupJob
 
 
@@ -86,7 +88,9 @@ def verify(
     return VerifyResult(job.id, files, size, quick)
 
 
-def _find(store: Store, job: BackupJob, damage: _Damage) -> None:
+def _find(
+    store: Store, job: BackupJob, damage: _Damage, among: Sequence[BackupJob] | None = None
+) -> None:
     try:
         check_manifest(job)
     except BackupDamaged as error:
@@ -106,7 +110,7 @@ def _find(store: Store, job: BackupJob, damage: _Damage) -> None:
             damage.names[f"{base}/{METADATA}"] = str(error)
             size = None
         _check_tar(store, base, size, damage, f"{base}/{TAR}")
-    _check_chain(store, job, damage)
+    _check_chain(store.jobs() if among is None else among, job, damage)
 
 
 def _check_tar(store: Store, holder: str, size: int | None, damage: _Damage, name: str) -> None:
@@ -121,9 +125,9 @@ def _check_tar(store: Store, holder: str, size: int | None, damage: _Damage, nam
         damage.cut.add(holder)
 
 
-def _check_chain(store: Store, job: BackupJob, damage: _Damage) -> None:
+def _check_chain(others: Sequence[BackupJob], job: BackupJob, damage: _Damage) -> None:
     """A manifest changed together with its hash is betrayed by the backups that built on it."""
-    for other in store.jobs():
+    for other in others:
         if other.parent_id == job.id and other.parent_sha256 != job.manifest_sha256:
             damage.names[MANIFEST] = f"it is not the one that {other.id} built on"
             damage.manifest = True
@@ -187,13 +191,19 @@ def _shares(other: BackupJob, job: BackupJob, damage: _Damage) -> bool:
     )
 
 
-def check_parts(store: Store, job: BackupJob) -> None:
+def check_parts(store: Store, job: BackupJob, among: Sequence[BackupJob] | None = None) -> None:
     """Quick verification, without a look at what else its damage concerns.
+
+    Args:
+        store: the destination.
+        job: whose backup it is.
+        among: the backups of the destination, where they are in hand: who checks all of them need
+            not list all of them for each.
 
     Raises:
         BackupDamaged: names what is damaged.
     """
     damage = _Damage()
-    _find(store, job, damage)
+    _find(store, job, damage, among)
     if damage:
         raise BackupDamaged.naming(job, damage.names)

@@ -112,7 +112,12 @@ class Store:
                 damaged=[METADATA],
             ) from error
         job = BackupJob.from_metadata(_checked_document(data, path), self.path)
-        if job.id != job_id or job.status is not BackupStatus.COMPLETED or not job.manifest_sha256:
+        if (
+            job.id != job_id
+            or job.status is not BackupStatus.COMPLETED
+            or job.recovery_point is None
+            or job.manifest_sha256 is None
+        ):
             raise BackupDamaged(
                 f"{path} is not the metadata of a completed backup {job_id}", damaged=[METADATA]
             )

@@ -164,14 +164,15 @@ def _concerned(store: Store, job: BackupJob, damage: _Damage) -> tuple[list[str]
     The newest first. One that is damaged in another way is in neither.
     """
     dependents, intact = [], []
-    for other in store.jobs():
+    jobs = store.jobs()
+    for other in jobs:
         if other.id == job.id:
             continue
         try:
             if _shares(other, job, damage):
                 dependents.append(other.id)
             else:
-                check_parts(store, other)
+                check_parts(store, other, jobs)
                 intact.append(other.id)
         except BackupError:
             continue

@@ -1,0 +1,501 @@
+"""Retention: what a policy keeps, what nothing may remove, and that what stays restores."""
+
+import shutil
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from backup_site import DAY, KINDS, Site
+from backup_trees import flip, picture, rewrite_manifest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hand_clock import EPOCH
+from pytest_drdrill.backup import (
+    BackupJob,
+    BackupLocked,
+    BackupRefused,
+    BackupStatus,
+    BackupType,
+    RetentionPolicy,
+)
+from pytest_drdrill.backup.retention import chosen
+from pytest_drdrill.backup.store import Store
+
+RULES = ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"]
+
+
+def dates(site):
+    return [job.recovery_point.date().isoformat() for job in site.full.list_backups(site.vault)]
+
+
+def test_a_month_of_daily_backups_with_grandfathers_fathers_and_sons(site):
+    site.days(31)  # all of March 2026, which begins on a Sunday
+    result = site.prune(keep_daily=7, keep_weekly=4, keep_monthly=12)
+    assert dates(site) == [
+        "2026-03-31",
+        "2026-03-30",
+        "2026-03-29",
+        "2026-03-28",
+        "2026-03-27",
+        "2026-03-26",
+        "2026-03-25",
+        "2026-03-22",
+        "2026-03-15",
+    ]
+    assert list(result.kept) == site.listed()
+    assert list(result.kept.values()) == [
+        ("daily 2026-03-31", "weekly 2026-W14", "monthly 2026-03"),
+        ("daily 2026-03-30",),
+        ("daily 2026-03-29", "weekly 2026-W13"),
+        ("daily 2026-03-28",),
+        ("daily 2026-03-27",),
+        ("daily 2026-03-26",),
+        ("daily 2026-03-25",),
+        ("weekly 2026-W12",),
+        ("weekly 2026-W11",),
+    ]
+    assert len(result.pruned) == 22
+    assert (result.dry_run, result.warnings) == (False, ())
+    site.check()
+
+
+def test_periods_without_a_backup_do_not_count(site):
+    first = site.back_up()
+    site.clock.advance(400 * DAY)
+    second = site.back_up()
+    for rule in ("keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"):
+        assert site.prune(**{rule: 2}).pruned == ()
+        assert site.prune(**{rule: 1}, dry_run=True).pruned == (first.id,)
+    result = site.prune(keep_yearly=1)
+    assert result.kept == {second.id: ("yearly 2027",)}
+    assert result.pruned == (first.id,)
+    assert result.freed_bytes == first.stored_bytes
+    assert not first.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ({"keep_hourly": 1}, "hourly 2026-03-01T02"),
+        ({"keep_daily": 1}, "daily 2026-03-01"),
+        ({"keep_weekly": 1}, "weekly 2026-W09"),
+        ({"keep_monthly": 1}, "monthly 2026-03"),
+        ({"keep_yearly": 1}, "yearly 2026"),
+        ({"keep_last": 3}, "last 3"),
+        ({"keep_within": "30d"}, "within 30d"),
+    ],
+)
+def test_each_rule_gives_its_reason(site, rule, reason):
+    job = site.back_up()
+    assert site.prune(**rule).kept == {job.id: (reason,)}
+
+
+def test_weeks_are_those_of_iso(site):
+    # The first of January 2027 is a Friday of the last week of 2026.
+    site.clock.advance((datetime(2027, 1, 1, 2, tzinfo=UTC) - EPOCH).total_seconds())
+    job = site.back_up()
+    assert site.prune(keep_weekly=1).kept == {job.id: ("weekly 2026-W53",)}
+
+
+def test_keep_within_is_by_age_and_holds_its_bound(site):
+    old, edge, new = site.days(3)
+    assert site.prune(keep_within="1d").pruned == (old.id,)
+    site.clock.advance(0.001)
+    result = site.prune(keep_within=timedelta(days=1))
+    assert result.pruned == (edge.id,)
+    assert result.kept == {new.id: ("within 1d",)}
+
+
+def test_a_clock_that_went_back(site):
+    # By the calendar the moments count; the last one is the one made last.
+    late = site.back_up()
+    site.clock.seconds -= 10 * DAY
+    early = site.back_up()
+    assert site.prune(keep_daily=1, dry_run=True).pruned == (early.id,)
+    assert site.prune(keep_last=1, dry_run=True).pruned == (late.id,)
+    # One from the future is young, by whatever rule.
+    assert site.prune(keep_within="1us", immutable_for="1us", dry_run=True).pruned == ()
+
+
+def test_the_minimum_count_is_filled_up_with_the_newest(site):
+    jobs = site.days(5)
+    site.clock.advance(100 * DAY)
+    result = site.prune(keep_within="1d", min_count=3)
+    assert result.kept == {job.id: ("minimum count",) for job in jobs[:1:-1]}
+    # A rule that keeps enough leaves nothing to fill up.
+    assert site.prune(keep_last=2, min_count=2).pruned == (jobs[2].id,)
+    assert site.prune(keep_within="1d").kept == {jobs[4].id: ("minimum count",)}
+
+
+def test_nothing_young_is_removed(site):
+    jobs = site.days(5)
+    result = site.prune(keep_last=1, immutable_for="2d")
+    until = "immutable until 2026-03-06T02:00:00Z"
+    assert result.kept[jobs[3].id] == (until,)
+    assert result.kept[jobs[4].id] == ("last 1", "immutable until 2026-03-07T02:00:00Z")
+    # At exactly that age it may go.
+    assert result.pruned == tuple(job.id for job in jobs[2::-1])
+    assert site.prune(keep_last=1, immutable_for="1000000d").pruned == ()
+
+
+def test_an_end_beyond_all_years_is_told():
+    policy = RetentionPolicy(keep_last=1, keep_within="1000000d", immutable_for="1000000d")
+    job = job_at(1, datetime(9000, 1, 1, tzinfo=UTC))
+    reasons = [reason for _, reason in chosen([job], policy, EPOCH)]
+    assert reasons == ["last 1", "within 1000000d", "immutable until the end of time"]
+
+
+def test_the_newest_verified_backup_stays(site):
+    jobs = site.days(4)
+    for job in jobs[:2]:
+        site.full.verify_backup(job)
+    result = site.prune(keep_last=1)
+    assert result.kept == {jobs[3].id: ("last 1",), jobs[1].id: ("newest verified",)}
+    # Once a newer one is verified, it has no claim any more.
+    site.full.verify_backup(jobs[3])
+    assert site.prune(keep_last=1).pruned == (jobs[1].id,)
+
+
+def test_a_chain_of_increments_stays_as_far_as_it_is_needed(site):
+    jobs = [site.back_up(kind) for kind in ("full", "full", *["incremental"] * 3)]
+    result = site.prune(keep_last=1)
+    assert result.pruned == (jobs[0].id,)
+    last = jobs[4].id
+    assert result.kept == {
+        last: ("last 1",),
+        jobs[3].id: (f"needed by {last}",),
+        jobs[2].id: (f"needed by {last} and 1 more",),
+        jobs[1].id: (f"needed by {last} and 2 more",),
+    }
+    site.check()
+
+
+def test_a_base_stays_with_what_it_needs_itself(site):
+    # The newest needs no bytes of the first any more, but its base does, and that one is listed.
+    first = site.back_up()
+    base = site.back_up("incremental")
+    (site.source / "first.txt").write_text("changed")
+    (site.source / "0000.txt").write_text("changed")
+    last = site.back_up("incremental", change=False)
+    assert last.bases == [base.id]
+    assert site.prune(keep_last=1).kept == {
+        last.id: ("last 1",),
+        base.id: (f"needed by {last.id}",),
+        first.id: (f"needed by {base.id}",),
+    }
+    site.check()
+
+
+def test_differentials_go_one_by_one_and_their_base_with_the_last(site):
+    base = site.back_up()
+    middle = [site.back_up("differential") for _ in range(3)]
+    result = site.prune(keep_last=1)
+    assert result.pruned == tuple(job.id for job in middle[1::-1])
+    assert result.kept == {
+        middle[2].id: ("last 1",),
+        base.id: (f"needed by {middle[2].id}",),
+    }
+    site.check()
+    new = site.back_up()
+    assert site.prune(keep_last=1).pruned == (middle[2].id, base.id)
+    assert site.listed() == [new.id]
+
+
+def test_a_backup_of_no_change_needs_the_one_whose_manifest_it_shares(site):
+    base = site.back_up()
+    increment = site.back_up("incremental")
+    same = [site.back_up("incremental", change=False) for _ in range(3)]
+    assert same[2].manifest_id == increment.id
+    result = site.prune(keep_last=1)
+    assert result.pruned == (same[1].id, same[0].id)
+    assert result.kept == {
+        same[2].id: ("last 1",),
+        increment.id: (f"needed by {same[2].id}",),
+        base.id: (f"needed by {same[2].id} and 1 more",),
+    }
+    assert result.freed_bytes == 0
+    site.check()
+
+
+def unreadable(job):
+    flip(job.path / "metadata.json", 30)
+
+
+def test_what_can_not_be_read_is_left_alone_with_all_before_it(site):
+    jobs = [site.back_up(kind) for kind in ["full"] * 2 + ["incremental"] * 2 + ["full"] * 2]
+    unreadable(jobs[2])
+    before = picture(jobs[2].path)
+    result = site.prune(keep_last=1)
+    held = f"before {jobs[2].id}, of which not all that it needs can be told"
+    assert result.pruned == (jobs[4].id, jobs[3].id)
+    assert result.kept == {jobs[5].id: ("last 1",), jobs[1].id: (held,), jobs[0].id: (held,)}
+    assert picture(jobs[2].path) == before
+    alone, nothing_before = result.warnings
+    assert alone.startswith(f"backup {jobs[2].id} is left alone: ")
+    assert nothing_before.startswith(f"nothing before backup {jobs[2].id} goes: ")
+    site.check()
+
+
+def test_an_unreadable_full_backup_needs_nothing_before_it(site):
+    jobs = site.days(3)
+    unreadable(jobs[1])
+    result = site.prune(keep_last=1)
+    assert result.pruned == (jobs[0].id,)
+    assert len(result.warnings) == 1
+    assert jobs[1].path.exists()
+
+
+def test_a_backup_of_another_format_is_left_alone(site):
+    jobs = [site.back_up(kind) for kind in ("full", "incremental", "full")]
+    path = jobs[1].path / "metadata.json"
+    path.write_bytes(path.read_bytes().replace(b"drdrill-backup/1", b"drdrill-backup/2"))
+    result = site.prune(keep_last=1)
+    assert result.pruned == ()
+    assert "drdrill-backup/2" in result.warnings[0]
+
+
+def test_where_the_needs_of_one_that_stays_are_unknown_nothing_before_it_goes(site):
+    jobs = [site.back_up(kind) for kind in ("full", "full", "incremental", "full")]
+    same = [site.back_up("incremental", change=False) for _ in range(2)]
+    assert same[1].manifest_id == jobs[3].id
+    unreadable(jobs[3])  # a full one, so that by itself it holds nothing
+    result = site.prune(keep_last=1)
+    assert result.pruned == ()
+    held = f"before {same[1].id}, of which not all that it needs can be told"
+    assert result.kept[same[0].id] == (held,)
+    assert set(result.kept) == {job.id for job in (*jobs[:3], *same)}
+    # One that nothing keeps holds nothing.
+    new = site.back_up()
+    assert site.prune(keep_last=1).pruned == (
+        *(j.id for j in same[::-1]),
+        *(j.id for j in jobs[2::-1]),
+    )
+    assert site.listed() == [new.id]
+
+
+def test_where_a_base_is_gone_what_is_older_stays(site):
+    jobs = [site.back_up(kind) for kind in ("full", "full", "incremental")]
+    shutil.rmtree(jobs[1].path)
+    result = site.prune(keep_last=1)
+    assert result.pruned == ()
+    (warning,) = result.warnings
+    why = f"it needs backup {jobs[1].id}, which is not there"
+    assert warning == f"nothing before backup {jobs[2].id} goes: {why}"
+
+
+def test_leftovers_go_but_none_that_a_backup_needs(site):
+    jobs = [site.back_up(kind) for kind in ("full", "full", "incremental", "full")]
+    for job in (jobs[1], jobs[3]):
+        (job.path / "metadata.json").unlink()
+    site.prune(keep_last=1)
+    assert not jobs[3].path.exists()
+    assert (jobs[1].path / "data.tar").exists()
+    site.full.restore_backup(jobs[2], site.source.parent / "restored")
+
+
+def test_a_leftover_that_can_not_be_removed_is_told(site):
+    site.back_up()
+    leftover = site.back_up()
+    (leftover.path / "metadata.json").unlink()
+    (leftover.path / "mine").touch()
+    (warning,) = site.prune(keep_last=1).warnings
+    assert warning == f"the leftover {leftover.path} can't be removed: Directory not empty"
+
+
+def test_a_dry_run_changes_nothing_and_says_what_would_be_done(site):
+    jobs = site.days(4)
+    (jobs[0].path / "metadata.json").unlink()
+    (site.vault / ".lock").unlink()
+    before = picture(site.vault)
+    site.told.clear()
+    planned = site.prune(keep_last=1, dry_run=True)
+    assert picture(site.vault) == before
+    assert site.told == []
+    assert planned.dry_run
+    done = site.prune(keep_last=1)
+    assert not done.dry_run
+    assert (planned.kept, planned.pruned, planned.freed_bytes, planned.warnings) == (
+        done.kept,
+        done.pruned,
+        done.freed_bytes,
+        done.warnings,
+    )
+    assert done.freed_bytes == jobs[1].stored_bytes + jobs[2].stored_bytes > 0
+    assert picture(site.vault) != before
+
+
+def test_what_was_done_is_told(site):
+    jobs = site.days(3)
+    site.told.clear()
+    site.prune(keep_last=2)
+    freed = f"{jobs[0].stored_bytes:,} bytes freed"
+    assert site.told == [("backups pruned", f"1 of 3 removed, {freed}")]
+    assert "," in freed
+    unreadable(jobs[1])
+    site.told.clear()
+    result = site.prune(keep_last=2)
+    assert site.told == [
+        ("pruning warned", result.warnings[0]),
+        ("backups pruned", "0 of 1 removed, 0 bytes freed"),
+    ]
+
+
+def test_a_destination_that_is_not_there_is_not_made(site):
+    for dry_run in (False, True):
+        with pytest.raises(BackupRefused, match="there is no folder"):
+            site.prune(keep_last=1, dry_run=dry_run)
+    assert not site.vault.exists()
+
+
+def test_one_writer_at_a_time(site):
+    site.days(2)
+    with Store(site.vault).writing():
+        with pytest.raises(BackupLocked, match="try later"):
+            site.prune(keep_last=1)
+        # Who only looks needs no lock.
+        assert len(site.prune(keep_last=1, dry_run=True).pruned) == 1
+    assert len(site.listed()) == 2
+
+
+@pytest.mark.parametrize("policy", [None, 3, {"keep_last": 3}, RetentionPolicy])
+def test_a_policy_of_another_type_is_refused(site, policy):
+    site.back_up()
+    with pytest.raises(TypeError, match="is said by a RetentionPolicy, not by"):
+        site.full.prune_backups(site.vault, policy)
+
+
+@pytest.mark.parametrize(
+    "rules", [{}, {"min_count": 5, "immutable_for": "1d"}, {"keep_within": "0s"}]
+)
+def test_a_policy_that_keeps_nothing_is_refused(rules):
+    with pytest.raises(ValueError, match=r"keeps nothing would remove .* keep_last, keep_within"):
+        RetentionPolicy(**rules)
+
+
+@pytest.mark.parametrize("name", [*RULES, "min_count"])
+@pytest.mark.parametrize("value", [-1, True, 1.0, "3", None])
+def test_a_number_that_is_none_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"^{name}: {value!r} is no whole number from [01] up$"):
+        RetentionPolicy(**{"keep_within": "1d", name: value})
+
+
+def test_a_minimum_of_none_is_refused():
+    with pytest.raises(ValueError, match="min_count: 0 is no whole number from 1 up"):
+        RetentionPolicy(keep_last=1, min_count=0)
+
+
+@pytest.mark.parametrize("name", ["keep_within", "immutable_for"])
+@pytest.mark.parametrize(
+    ("value", "error"), [(30, TypeError), ("soon", ValueError), (timedelta(-1), ValueError)]
+)
+def test_a_duration_that_is_none_is_refused(name, value, error):
+    with pytest.raises(error, match=f"^{name}: "):
+        RetentionPolicy(**{"keep_last": 1, name: value})
+
+
+def test_durations_are_kept_as_such():
+    policy = RetentionPolicy(keep_within="36h", immutable_for=timedelta(days=2))
+    assert policy.keep_within == timedelta(hours=36)
+    assert policy == RetentionPolicy(keep_within=timedelta(days=1.5), immutable_for="2d")
+
+
+moments = st.datetimes(datetime(2025, 12, 1), datetime(2026, 3, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
+PERIOD_OF = {
+    "keep_hourly": lambda moment: (moment.date(), moment.hour),
+    "keep_daily": lambda moment: moment.date(),
+    "keep_weekly": lambda moment: moment.isocalendar()[:2],
+    "keep_monthly": lambda moment: (moment.year, moment.month),
+    "keep_yearly": lambda moment: moment.year,
+}
+
+
+def job_at(number, moment):
+    made = BackupJob(
+        f"{number:06}-full-20260101T000000Z", BackupType.FULL, Path("/s"), Path("/v"), moment
+    )
+    made.recovery_point, made.status = moment, BackupStatus.COMPLETED
+    return made
+
+
+@given(st.lists(moments, max_size=40), st.sampled_from(list(PERIOD_OF)), st.integers(1, 10))
+def test_of_each_of_the_last_periods_the_newest_stays(times, rule, count):
+    jobs = [job_at(number, moment) for number, moment in enumerate(times, 1)][::-1]
+    policy = RetentionPolicy(**{rule: count})
+    kept = [job for job, _ in chosen(jobs, policy, datetime(2026, 3, 1, tzinfo=UTC))]
+    period = PERIOD_OF[rule]
+    periods = sorted({period(moment) for moment in times}, reverse=True)[:count]
+    assert [period(job.recovery_point) for job in kept] == periods
+    for job in kept:
+        rivals = [t for t in times if period(t) == period(job.recovery_point)]
+        assert job.recovery_point == max(rivals)
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(list(KINDS)),
+        st.sampled_from([0, 1800, 3600, DAY, 8 * DAY, 40 * DAY]),
+        st.booleans(),  # whether the source changed
+        st.booleans(),  # whether it was verified
+    ),
+    min_size=1,
+    max_size=8,
+)
+policies = st.fixed_dictionaries(
+    {rule: st.integers(0, 3) for rule in RULES},
+    optional={
+        "keep_within": st.sampled_from(["1h", "2d", "50d"]),
+        "immutable_for": st.sampled_from(["1h", "2d", "50d"]),
+        "min_count": st.integers(1, 6),
+    },
+).filter(lambda rules: any(rules[rule] for rule in RULES) or "keep_within" in rules)
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps, policies)
+def test_the_laws_of_retention(made, rules):
+    with tempfile.TemporaryDirectory() as folder:
+        site = Site(Path(folder))
+        for kind, pause, change, verified in made:
+            site.clock.advance(pause)
+            job = site.back_up(kind, change=change)
+            if verified:
+                site.full.verify_backup(job)
+        before = site.full.list_backups(site.vault)
+        planned = site.prune(**rules, dry_run=True)
+        done = site.prune(**rules)
+        assert (planned.kept, planned.pruned) == (done.kept, done.pruned)
+        assert planned.freed_bytes == done.freed_bytes
+        after = site.listed()
+        assert list(done.kept) == after
+        assert sorted((*after, *done.pruned)) == sorted(job.id for job in before)
+        assert done.warnings == ()
+        assert all(done.kept.values())
+        assert len(after) >= min(rules.get("min_count", 1), len(before))
+        assert {job.id for job in before[: rules["keep_last"]]} <= set(after)
+        if span := RetentionPolicy(**rules).immutable_for:
+            now = site.clock.now()
+            assert {j.id for j in before if now - j.recovery_point < span} <= set(after)
+        assert set(after) >= {job.id for job in [j for j in before if j.verified_at][:1]}
+        for job in before:
+            if job.id in after:
+                assert set(Store(site.vault).needed(job)) <= set(after)
+        site.check()
+        assert site.prune(**rules).pruned == ()
+
+
+def test_the_check_sees_a_backup_that_lost_its_base(site):
+    # What these tests rest on can go red.
+    jobs = [site.back_up(kind) for kind in ("full", "incremental")]
+    site.check()
+    shutil.rmtree(jobs[0].path)
+    with pytest.raises(Exception, match=jobs[0].id):
+        site.check()
+
+
+def test_a_backup_that_names_itself_as_its_base(site):
+    job = site.back_up()
+    job.bases = [job.id]
+    rewrite_manifest(job, lambda entries: entries)
+    assert site.prune(keep_last=1).pruned == ()

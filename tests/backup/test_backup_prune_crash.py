@@ -208,7 +208,7 @@ def test_a_removal_that_fails_at_any_point_harms_nothing(
     assert len(failures) >= 5
 
 
-def test_what_can_not_be_removed_keeps_its_base(site, chain, monkeypatch):
+def test_what_can_not_be_removed_keeps_its_base(site, chain, monkeypatch, caplog):
     unlink = Path.unlink
 
     def stuck(path, **options):
@@ -219,6 +219,7 @@ def test_what_can_not_be_removed_keeps_its_base(site, chain, monkeypatch):
     monkeypatch.setattr(Path, "unlink", stuck)
     result = site.prune(**POLICY)
     assert result.warnings == (f"backup {chain[3].id} can't be removed: Operation not permitted",)
+    assert caplog.messages == [*result.warnings]
     # Of the older ones it is built on two, and those alone stay with it.
     assert result.pruned == (chain[1].id,)
     assert result.kept[chain[3].id] == ("could not be removed",)
@@ -246,6 +247,13 @@ def test_what_may_come_back_keeps_its_base(site, chain, monkeypatch):
     assert result.kept[chain[2].id] == (f"needed by {chain[3].id}",)
     assert result.kept[chain[0].id] == (f"needed by {chain[3].id} and 1 more",)
     assert (chain[3].path / "data.tar").exists()
+
+
+def test_what_can_not_be_looked_at_is_not_taken_for_gone(tmp_path):
+    (tmp_path / "file").touch()
+    assert prune_module._is_gone(tmp_path / "no file")
+    assert not prune_module._is_gone(tmp_path / "file")
+    assert not prune_module._is_gone(tmp_path / "file" / "below")  # "Not a directory"
 
 
 def test_a_foreign_file_keeps_its_folder_alone(site, chain):

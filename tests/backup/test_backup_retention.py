@@ -1,5 +1,6 @@
 """Retention: what a policy keeps, what nothing may remove, and that what stays restores."""
 
+import contextlib
 import shutil
 import tempfile
 from datetime import UTC, datetime, timedelta
@@ -119,6 +120,24 @@ def test_a_clock_that_went_back(site):
     assert site.prune(keep_within="1us", immutable_for="1us", dry_run=True).pruned == ()
 
 
+def test_of_two_of_the_same_moment_the_later_one_stays(site):
+    first, second = site.back_up(), site.back_up()
+    assert first.recovery_point == second.recovery_point
+    assert site.prune(keep_yearly=1).pruned == (first.id,)
+
+
+def test_moments_are_those_of_recovery_points():
+    began = job_at(1, EPOCH)
+    began.recovery_point = EPOCH + timedelta(days=1)  # it waited that long for its source
+    unknown = job_at(2, EPOCH)
+    unknown.recovery_point = None
+    rules = RetentionPolicy(keep_daily=2)
+    assert [(job.id[:6], reason) for job, reason in chosen([unknown, began], rules, EPOCH)] == [
+        ("000001", "daily 2026-03-02"),
+        ("000002", "daily 2026-03-01"),
+    ]
+
+
 def test_the_minimum_count_is_filled_up_with_the_newest(site):
     jobs = site.days(5)
     site.clock.advance(100 * DAY)
@@ -127,6 +146,18 @@ def test_the_minimum_count_is_filled_up_with_the_newest(site):
     # A rule that keeps enough leaves nothing to fill up.
     assert site.prune(keep_last=2, min_count=2).pruned == (jobs[2].id,)
     assert site.prune(keep_within="1d").kept == {jobs[4].id: ("minimum count",)}
+
+
+def test_what_is_filled_up_keeps_its_base(site):
+    jobs = [site.back_up(kind) for kind in ("full", "full", "incremental")]
+    site.clock.advance(100 * DAY)
+    result = site.prune(keep_within="1d")
+    assert result.kept == {
+        jobs[2].id: ("minimum count",),
+        jobs[1].id: (f"needed by {jobs[2].id}",),
+    }
+    # What others need counts too.
+    assert site.prune(keep_within="1d", min_count=2).kept == result.kept
 
 
 def test_nothing_young_is_removed(site):
@@ -247,6 +278,15 @@ def test_an_unreadable_full_backup_needs_nothing_before_it(site):
     assert jobs[1].path.exists()
 
 
+def test_an_unreadable_base_that_needs_no_other_holds_nothing(site):
+    jobs = [site.back_up(kind) for kind in ("full", "full", "incremental")]
+    unreadable(jobs[1])
+    result = site.prune(keep_last=1)
+    assert result.pruned == (jobs[0].id,)
+    assert len(result.warnings) == 1
+    site.full.restore_backup(jobs[2], site.source.parent / "restored")
+
+
 def test_a_backup_of_another_format_is_left_alone(site):
     jobs = [site.back_up(kind) for kind in ("full", "incremental", "full")]
     path = jobs[1].path / "metadata.json"
@@ -357,6 +397,24 @@ def test_one_writer_at_a_time(site):
         # Who only looks needs no lock.
         assert len(site.prune(keep_last=1, dry_run=True).pruned) == 1
     assert len(site.listed()) == 2
+
+
+def test_what_is_there_is_looked_at_as_the_one_writer(site, monkeypatch):
+    jobs = site.days(2)
+    real = Store.writing
+
+    @contextlib.contextmanager
+    def after_another_run(store):
+        monkeypatch.undo()
+        jobs.append(site.back_up("incremental"))
+        with real(store):
+            yield
+
+    monkeypatch.setattr(Store, "writing", after_another_run)
+    result = site.prune(keep_last=1)
+    assert result.pruned == (jobs[0].id,)
+    assert list(result.kept) == [jobs[2].id, jobs[1].id]
+    site.check()
 
 
 @pytest.mark.parametrize("policy", [None, 3, {"keep_last": 3}, RetentionPolicy])

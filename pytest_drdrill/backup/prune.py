@@ -143,7 +143,8 @@ class _Plan:
             if job.id in self._staying
         }
         unreadable = [
-            f"backup {name} is left alone: {why}" for name, why in self._unreadable.items()
+            f"backup {name} is left alone: {self._unreadable[name]}"
+            for name in sorted(self._unreadable, key=number_of, reverse=True)
         ]
         unknown = [
             f"nothing before backup {name} goes: {why}" for why, name in self._unknown.items()

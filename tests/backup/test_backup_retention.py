@@ -278,6 +278,14 @@ def test_an_unreadable_full_backup_needs_nothing_before_it(site):
     assert jobs[1].path.exists()
 
 
+def test_what_is_left_alone_is_named_newest_first(site):
+    jobs = site.days(8)
+    for job in jobs[:7]:
+        unreadable(job)
+    warnings = site.prune(keep_last=1).warnings
+    assert [text.split()[1] for text in warnings] == [job.id for job in jobs[6::-1]]
+
+
 def test_an_unreadable_base_that_needs_no_other_holds_nothing(site):
     jobs = [site.back_up(kind) for kind in ("full", "full", "incremental")]
     unreadable(jobs[1])

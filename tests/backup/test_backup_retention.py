@@ -8,20 +8,12 @@ from pathlib import Path
 
 import pytest
 from backup_site import DAY, KINDS, Site
-from backup_trees import flip, picture, rewrite_manifest
+from backup_trees import picture, unreadable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hand_clock import EPOCH
-from pytest_drdrill.backup import (
-    BackupJob,
-    BackupLocked,
-    BackupRefused,
-    BackupStatus,
-    BackupType,
-    RetentionPolicy,
-)
-from pytest_drdrill.backup.retention import chosen
+from pytest_drdrill.backup import BackupLocked, BackupRefused, RetentionPolicy
 from pytest_drdrill.backup.store import Store
 
 RULES = ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"]
@@ -126,18 +118,6 @@ def test_of_two_of_the_same_moment_the_later_one_stays(site):
     assert site.prune(keep_yearly=1).pruned == (first.id,)
 
 
-def test_moments_are_those_of_recovery_points():
-    began = job_at(1, EPOCH)
-    began.recovery_point = EPOCH + timedelta(days=1)  # it waited that long for its source
-    unknown = job_at(2, EPOCH)
-    unknown.recovery_point = None
-    rules = RetentionPolicy(keep_daily=2)
-    assert [(job.id[:6], reason) for job, reason in chosen([unknown, began], rules, EPOCH)] == [
-        ("000001", "daily 2026-03-02"),
-        ("000002", "daily 2026-03-01"),
-    ]
-
-
 def test_the_minimum_count_is_filled_up_with_the_newest(site):
     jobs = site.days(5)
     site.clock.advance(100 * DAY)
@@ -169,13 +149,6 @@ def test_nothing_young_is_removed(site):
     # At exactly that age it may go.
     assert result.pruned == tuple(job.id for job in jobs[2::-1])
     assert site.prune(keep_last=1, immutable_for="1000000d").pruned == ()
-
-
-def test_an_end_beyond_all_years_is_told():
-    policy = RetentionPolicy(keep_last=1, keep_within="1000000d", immutable_for="1000000d")
-    job = job_at(1, datetime(9000, 1, 1, tzinfo=UTC))
-    reasons = [reason for _, reason in chosen([job], policy, EPOCH)]
-    assert reasons == ["last 1", "within 1000000d", "immutable until the end of time"]
 
 
 def test_the_newest_verified_backup_stays(site):
@@ -248,108 +221,6 @@ def test_a_backup_of_no_change_needs_the_one_whose_manifest_it_shares(site):
     }
     assert result.freed_bytes == 0
     site.check()
-
-
-def unreadable(job):
-    flip(job.path / "metadata.json", 30)
-
-
-def test_what_can_not_be_read_is_left_alone_with_all_before_it(site):
-    jobs = [site.back_up(kind) for kind in ["full"] * 2 + ["incremental"] * 2 + ["full"] * 2]
-    unreadable(jobs[2])
-    before = picture(jobs[2].path)
-    result = site.prune(keep_last=1)
-    held = f"before {jobs[2].id}, of which not all that it needs can be told"
-    assert result.pruned == (jobs[4].id, jobs[3].id)
-    assert result.kept == {jobs[5].id: ("last 1",), jobs[1].id: (held,), jobs[0].id: (held,)}
-    assert picture(jobs[2].path) == before
-    alone, nothing_before = result.warnings
-    assert alone.startswith(f"backup {jobs[2].id} is left alone: ")
-    assert nothing_before.startswith(f"nothing before backup {jobs[2].id} goes: ")
-    site.check()
-
-
-def test_an_unreadable_full_backup_needs_nothing_before_it(site):
-    jobs = site.days(3)
-    unreadable(jobs[1])
-    result = site.prune(keep_last=1)
-    assert result.pruned == (jobs[0].id,)
-    assert len(result.warnings) == 1
-    assert jobs[1].path.exists()
-
-
-def test_what_is_left_alone_is_named_newest_first(site):
-    jobs = site.days(8)
-    for job in jobs[:7]:
-        unreadable(job)
-    warnings = site.prune(keep_last=1).warnings
-    assert [text.split()[1] for text in warnings] == [job.id for job in jobs[6::-1]]
-
-
-def test_an_unreadable_base_that_needs_no_other_holds_nothing(site):
-    jobs = [site.back_up(kind) for kind in ("full", "full", "incremental")]
-    unreadable(jobs[1])
-    result = site.prune(keep_last=1)
-    assert result.pruned == (jobs[0].id,)
-    assert len(result.warnings) == 1
-    site.full.restore_backup(jobs[2], site.source.parent / "restored")
-
-
-def test_a_backup_of_another_format_is_left_alone(site):
-    jobs = [site.back_up(kind) for kind in ("full", "incremental", "full")]
-    path = jobs[1].path / "metadata.json"
-    path.write_bytes(path.read_bytes().replace(b"drdrill-backup/1", b"drdrill-backup/2"))
-    result = site.prune(keep_last=1)
-    assert result.pruned == ()
-    assert "drdrill-backup/2" in result.warnings[0]
-
-
-def test_where_the_needs_of_one_that_stays_are_unknown_nothing_before_it_goes(site):
-    jobs = [site.back_up(kind) for kind in ("full", "full", "incremental", "full")]
-    same = [site.back_up("incremental", change=False) for _ in range(2)]
-    assert same[1].manifest_id == jobs[3].id
-    unreadable(jobs[3])  # a full one, so that by itself it holds nothing
-    result = site.prune(keep_last=1)
-    assert result.pruned == ()
-    held = f"before {same[1].id}, of which not all that it needs can be told"
-    assert result.kept[same[0].id] == (held,)
-    assert set(result.kept) == {job.id for job in (*jobs[:3], *same)}
-    # One that nothing keeps holds nothing.
-    new = site.back_up()
-    assert site.prune(keep_last=1).pruned == (
-        *(j.id for j in same[::-1]),
-        *(j.id for j in jobs[2::-1]),
-    )
-    assert site.listed() == [new.id]
-
-
-def test_where_a_base_is_gone_what_is_older_stays(site):
-    jobs = [site.back_up(kind) for kind in ("full", "full", "incremental")]
-    shutil.rmtree(jobs[1].path)
-    result = site.prune(keep_last=1)
-    assert result.pruned == ()
-    (warning,) = result.warnings
-    why = f"it needs backup {jobs[1].id}, which is not there"
-    assert warning == f"nothing before backup {jobs[2].id} goes: {why}"
-
-
-def test_leftovers_go_but_none_that_a_backup_needs(site):
-    jobs = [site.back_up(kind) for kind in ("full", "full", "incremental", "full")]
-    for job in (jobs[1], jobs[3]):
-        (job.path / "metadata.json").unlink()
-    site.prune(keep_last=1)
-    assert not jobs[3].path.exists()
-    assert (jobs[1].path / "data.tar").exists()
-    site.full.restore_backup(jobs[2], site.source.parent / "restored")
-
-
-def test_a_leftover_that_can_not_be_removed_is_told(site):
-    site.back_up()
-    leftover = site.back_up()
-    (leftover.path / "metadata.json").unlink()
-    (leftover.path / "mine").touch()
-    (warning,) = site.prune(keep_last=1).warnings
-    assert warning == f"the leftover {leftover.path} can't be removed: Directory not empty"
 
 
 def test_a_dry_run_changes_nothing_and_says_what_would_be_done(site):
@@ -425,79 +296,6 @@ def test_what_is_there_is_looked_at_as_the_one_writer(site, monkeypatch):
     site.check()
 
 
-@pytest.mark.parametrize("policy", [None, 3, {"keep_last": 3}, RetentionPolicy])
-def test_a_policy_of_another_type_is_refused(site, policy):
-    site.back_up()
-    with pytest.raises(TypeError, match="is said by a RetentionPolicy, not by"):
-        site.full.prune_backups(site.vault, policy)
-
-
-@pytest.mark.parametrize(
-    "rules", [{}, {"min_count": 5, "immutable_for": "1d"}, {"keep_within": "0s"}]
-)
-def test_a_policy_that_keeps_nothing_is_refused(rules):
-    with pytest.raises(ValueError, match=r"keeps nothing would remove .* keep_last, keep_within"):
-        RetentionPolicy(**rules)
-
-
-@pytest.mark.parametrize("name", [*RULES, "min_count"])
-@pytest.mark.parametrize("value", [-1, True, 1.0, "3", None])
-def test_a_number_that_is_none_is_refused(name, value):
-    with pytest.raises(ValueError, match=rf"^{name}: {value!r} is no whole number from [01] up$"):
-        RetentionPolicy(**{"keep_within": "1d", name: value})
-
-
-def test_a_minimum_of_none_is_refused():
-    with pytest.raises(ValueError, match="min_count: 0 is no whole number from 1 up"):
-        RetentionPolicy(keep_last=1, min_count=0)
-
-
-@pytest.mark.parametrize("name", ["keep_within", "immutable_for"])
-@pytest.mark.parametrize(
-    ("value", "error"), [(30, TypeError), ("soon", ValueError), (timedelta(-1), ValueError)]
-)
-def test_a_duration_that_is_none_is_refused(name, value, error):
-    with pytest.raises(error, match=f"^{name}: "):
-        RetentionPolicy(**{"keep_last": 1, name: value})
-
-
-def test_durations_are_kept_as_such():
-    policy = RetentionPolicy(keep_within="36h", immutable_for=timedelta(days=2))
-    assert policy.keep_within == timedelta(hours=36)
-    assert policy == RetentionPolicy(keep_within=timedelta(days=1.5), immutable_for="2d")
-
-
-moments = st.datetimes(datetime(2025, 12, 1), datetime(2026, 3, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
-PERIOD_OF = {
-    "keep_hourly": lambda moment: (moment.date(), moment.hour),
-    "keep_daily": lambda moment: moment.date(),
-    "keep_weekly": lambda moment: moment.isocalendar()[:2],
-    "keep_monthly": lambda moment: (moment.year, moment.month),
-    "keep_yearly": lambda moment: moment.year,
-}
-
-
-def job_at(number, moment):
-    made = BackupJob(
-        f"{number:06}-full-20260101T000000Z", BackupType.FULL, Path("/s"), Path("/v"), moment
-    )
-    made.recovery_point, made.status = moment, BackupStatus.COMPLETED
-    return made
-
-
-@given(st.lists(moments, max_size=40), st.sampled_from(list(PERIOD_OF)), st.integers(1, 10))
-def test_of_each_of_the_last_periods_the_newest_stays(times, rule, count):
-    jobs = [job_at(number, moment) for number, moment in enumerate(times, 1)][::-1]
-    policy = RetentionPolicy(**{rule: count})
-    kept = [job for job, _ in chosen(jobs, policy, datetime(2026, 3, 1, tzinfo=UTC))]
-    period = PERIOD_OF[rule]
-    periods = sorted({period(moment) for moment in times}, reverse=True)[:count]
-    assert [period(job.recovery_point) for job in kept] == periods
-    for job in kept:
-        rivals = [t for t in times if period(t) == period(job.recovery_point)]
-        assert job.recovery_point == max(rivals)
-
-
 steps = st.lists(
     st.tuples(
         st.sampled_from(list(KINDS)),
@@ -558,10 +356,3 @@ def test_the_check_sees_a_backup_that_lost_its_base(site):
     shutil.rmtree(jobs[0].path)
     with pytest.raises(Exception, match=jobs[0].id):
         site.check()
-
-
-def test_a_backup_that_names_itself_as_its_base(site):
-    job = site.back_up()
-    job.bases = [job.id]
-    rewrite_manifest(job, lambda entries: entries)
-    assert site.prune(keep_last=1).pruned == ()

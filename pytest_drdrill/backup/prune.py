@@ -146,9 +146,10 @@ class _Plan:
             f"backup {name} is left alone: {self._unreadable[name]}"
             for name in sorted(self._unreadable, key=number_of, reverse=True)
         ]
-        unknown = [
-            f"nothing before backup {name} goes: {why}" for why, name in self._unknown.items()
-        ]
+        newest_first = sorted(
+            self._unknown.items(), key=lambda item: number_of(item[1]), reverse=True
+        )
+        unknown = [f"nothing before backup {name} goes: {why}" for why, name in newest_first]
         warnings = (*unreadable, *unknown, *self._failures)
         return PruneResult(kept, tuple(pruned), freed, dry_run, warnings)
 

@@ -30,11 +30,14 @@ def test_an_unreadable_full_backup_needs_nothing_before_it(site):
 
 
 def test_what_is_left_alone_is_named_newest_first(site):
-    jobs = site.days(8)
+    jobs = site.days(8, "incremental")
     for job in jobs[:7]:
         unreadable(job)
     warnings = site.prune(keep_last=1).warnings
-    assert [text.split()[1] for text in warnings] == [job.id for job in jobs[6::-1]]
+    left_alone = [text.split()[1] for text in warnings if "is left alone" in text]
+    assert left_alone == [job.id for job in jobs[6::-1]]
+    held = [text.split()[3] for text in warnings if text.startswith("nothing before")]
+    assert held == [job.id for job in jobs[6:0:-1]]  # the first of all is full
 
 
 def test_an_unreadable_base_that_needs_no_other_holds_nothing(site):

@@ -11,7 +11,9 @@ from pytest_drdrill.backup.errors import (
 from pytest_drdrill.backup.job import BackupJob, BackupStatus, BackupType
 from pytest_drdrill.backup.monitor import BackupAlert, BackupHealth, BackupMonitor
 from pytest_drdrill.backup.progress import BackupProgress
+from pytest_drdrill.backup.prune import PruneResult
 from pytest_drdrill.backup.restore import RestoreResult
+from pytest_drdrill.backup.retention import RetentionPolicy
 from pytest_drdrill.backup.schedule import BackupSchedule
 from pytest_drdrill.backup.strategy import (
     BackupStrategy,
@@ -39,7 +41,9 @@ __all__ = [
     "DifferentialBackupStrategy",
     "FullBackupStrategy",
     "IncrementalBackupStrategy",
+    "PruneResult",
     "RestoreResult",
     "RestoreTargetError",
+    "RetentionPolicy",
     "VerifyResult",
 ]

@@ -82,7 +82,7 @@ class Store:
         """
         jobs = []
         unreadable: dict[str, BackupError] = {}
-        for name in self._names():
+        for name in self.names():
             try:
                 jobs.append(self.load(name))
             except BackupNotFound:
@@ -154,7 +154,7 @@ class Store:
 
     def next_number(self) -> int:
         """The number of the next backup, above that of every folder that looks like one."""
-        numbers = map(number_of, self._names())
+        numbers = map(number_of, self.names())
         # One that no destination gets to is somebody's own; what follows it would be no id.
         return max((number for number in numbers if number < _NUMBER_LIMIT), default=0) + 1
 
@@ -176,7 +176,7 @@ class Store:
             except BackupError as error:
                 _log.warning("leftovers in %s are left alone: %s", self.path, error)
                 return
-        for name in self._names():
+        for name in self.names():
             if name in needed:
                 continue
             folder = self.path / name
@@ -199,6 +199,22 @@ class Store:
             self._remove(folder)
         except OSError as error:
             self._log_leftover(folder, error)
+
+    def remove(self, job_id: str) -> None:
+        """Remove a backup, or the leftover of one; only for the one writer.
+
+        Once its metadata is gone it is no backup any more, and that is on the disk before anything
+        else goes: not even a power cut brings back a backup whose bytes, or bases, are gone.
+
+        Raises:
+            BackupRefused: the id is none.
+            OSError: something can't be removed; files that are no part of a backup are left alone,
+                and their folder with them.
+        """
+        folder = self.path / checked_id(job_id)
+        (folder / METADATA).unlink(missing_ok=True)
+        sync_folder(folder)
+        self._remove(folder)
 
     def _clear(self, folder: Path) -> None:
         try:
@@ -285,7 +301,12 @@ class Store:
         sync_folder(job.path)
         sync_folder(self.path)
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """The names of all folders that look like backups, be they readable or none at all.
+
+        Raises:
+            BackupRefused: there is no such folder, or it can't be read.
+        """
         try:
             with os.scandir(self.path) as found:
                 return [

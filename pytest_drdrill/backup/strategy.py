@@ -9,6 +9,7 @@ from pytest_drdrill.backup.create import create
 from pytest_drdrill.backup.errors import BackupDamaged, BackupRefused, RestoreTargetError
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType
 from pytest_drdrill.backup.progress import BackupProgress, Reporter
+from pytest_drdrill.backup.prune import PruneResult, prune
 from pytest_drdrill.backup.restore import RestoreResult, restore
 from pytest_drdrill.backup.selection import Selection
 from pytest_drdrill.backup.store import Store, absolute
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
 
+    from pytest_drdrill.backup.retention import RetentionPolicy
     from pytest_drdrill.clock import Clock
 
     Tell = Callable[[BackupProgress], object]
@@ -203,6 +205,43 @@ class BackupStrategy(ABC):
             BackupRefused: there is no such folder, or it can't be read.
         """
         return Store(destination).jobs()
+
+    def prune_backups(
+        self,
+        destination: str | os.PathLike[str],
+        policy: RetentionPolicy,
+        *,
+        dry_run: bool = False,
+    ) -> PruneResult:
+        """Remove the backups that a policy does not keep, of every type.
+
+        Whatever the policy says, these stay: the newest verified backup; every backup that one
+        which stays needs (nothing is consolidated: its base stays as it is); one whose metadata
+        can't be read, and all that lies before a backup of which it can't be told what it needs.
+        A run that dies midway leaves every backup that is still listed whole.
+
+        Args:
+            destination: the folder that holds the backups.
+            policy: what to keep.
+            dry_run: change nothing on the disk and take no lock; only say what would be done.
+
+        Returns:
+            What stays, each with the reasons, and what was removed. What could not be removed is
+            named in its warnings.
+
+        Raises:
+            TypeError: ``policy`` is no RetentionPolicy, or the destination is no text.
+            BackupRefused: there is no such folder, or it can't be read or written to.
+            BackupLocked: another run is writing to the destination.
+        """
+        result = prune(Store(destination), policy, self.clock, dry_run=dry_run)
+        if not dry_run:
+            for warning in result.warnings:
+                self._tell("pruning warned", warning)
+            total = len(result.kept) + len(result.pruned)
+            freed = f"{result.freed_bytes:,} bytes freed"
+            self._tell("backups pruned", f"{len(result.pruned)} of {total} removed, {freed}")
+        return result
 
     def _stored(self, job: BackupJob) -> BackupJob:
         """The job as it stands in its destination, if it is the one in hand."""

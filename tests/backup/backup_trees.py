@@ -104,6 +104,11 @@ def flip(path, position):
     path.write_bytes(data)
 
 
+def unreadable(job):
+    """Damage the metadata of a backup."""
+    flip(job.path / "metadata.json", 30)
+
+
 @contextlib.contextmanager
 def ordinary_user():
     """Lose root's right to read and write everything, if it is root who runs the tests."""

@@ -3,6 +3,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from backup_site import Site
 from backup_trees import make_tree, ordinary_user
 
 from pytest_drdrill.backup import FullBackupStrategy
@@ -32,6 +33,11 @@ def small(tmp_path):
 @pytest.fixture
 def vault(tmp_path):
     return tmp_path / "vault"
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
 
 
 @pytest.fixture

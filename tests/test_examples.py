@@ -43,7 +43,7 @@ def examples(pytester):
 
 def test_every_example_passes_with_figures_that_were_measured(examples):
     result, drills = examples()
-    result.assert_outcomes(passed=10)
+    result.assert_outcomes(passed=11)
     assert {drill["tier"] for drill in drills.values()} == {"critical", "important", "standard"}
 
     ransomware = drills["test_files_come_back_after_ransomware"]
@@ -146,6 +146,21 @@ def full_backup(full_backup, monkeypatch):
     return full_backup
 """,
     ),
+    "retention drops the week": (
+        "test_a_page_deleted_weeks_ago_comes_back",
+        """
+import pytest_drdrill
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch):
+    chosen = pytest_drdrill.IncrementalBackupStrategy.prune_backups
+    last = pytest_drdrill.RetentionPolicy(keep_last=3)
+    monkeypatch.setattr(
+        pytest_drdrill.IncrementalBackupStrategy,
+        "prune_backups",
+        lambda self, vault, policy: chosen(self, vault, last),
+    )
+""",
+    ),
     "ledger forgets a write": (
         "test_older_backup_takes_over_from_a_rotten_one",
         """
@@ -164,5 +179,5 @@ def test_examples_can_go_red(examples, what):
     name, conftest = SABOTAGE[what]
     result, drills = examples("-k", name.partition("[")[0], sabotage=conftest)
     selected = len(drills)
-    result.assert_outcomes(failed=1, passed=selected - 1, deselected=10 - selected)
+    result.assert_outcomes(failed=1, passed=selected - 1, deselected=11 - selected)
     assert drills[name]["verdict"] == "failed"

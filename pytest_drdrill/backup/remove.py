@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pytest_drdrill.faults.mounts import mounts_within
+from pytest_drdrill.mounts import mounts_within
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.remove import remove_tree
 from pytest_drdrill.backup.store import refuse_overlap
 from pytest_drdrill.backup.swap import beside, move_in, swap_paths, swap_tree, sync_file_system
-from pytest_drdrill.faults.mounts import is_within, mounts_within
+from pytest_drdrill.mounts import is_within, mounts_within
 
 if TYPE_CHECKING:
     from pytest_drdrill.backup.job import BackupJob

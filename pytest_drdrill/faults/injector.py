@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pytest_drdrill.faults import files, processes
-from pytest_drdrill.faults.mounts import is_within, mounts_within
 from pytest_drdrill.faults.undo import FaultError, UndoStack
+from pytest_drdrill.mounts import is_within, mounts_within
 
 if TYPE_CHECKING:
     import subprocess

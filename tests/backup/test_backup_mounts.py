@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from backup_trees import picture
 
+from pytest_drdrill import mounts
 from pytest_drdrill.backup import RestoreTargetError
 from pytest_drdrill.backup.remove import remove_tree
-from pytest_drdrill.faults import mounts
 
 
 @pytest.fixture

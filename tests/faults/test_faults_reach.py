@@ -12,7 +12,7 @@ import pytest
 
 from pytest_drdrill import FaultError, FaultInjector
 from pytest_drdrill.faults import files
-from pytest_drdrill.faults.mounts import mounts_within
+from pytest_drdrill.mounts import mounts_within
 
 NOBODY = 65534
 

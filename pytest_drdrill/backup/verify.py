@@ -147,7 +147,9 @@ def _check_contents(job: BackupJob, damage: _Damage, progress: Reporter) -> tupl
                 intact = entry.type != "file" or contents.copy(entry)
             if not intact:
                 damage.names[entry.path] = "" if entry.backup == job.id else f"in {entry.backup}"
-                damage.contents.add((entry.backup, entry.offset))
+                # Others need no more of a member than its content.
+                if entry.type == "file" and not contents.copy(entry):
+                    damage.contents.add((entry.backup, entry.offset))
             if is_content:
                 files += 1
                 size += entry.size

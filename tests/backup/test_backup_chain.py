@@ -121,3 +121,17 @@ def test_without_a_base_it_is_self_contained(on_newest, tmp_path, vault):
     job = on_newest(source, vault)
     assert job.parent_id is None
     assert set(holders(job).values()) == {job.id}
+
+
+def test_damage_beside_the_content_concerns_no_other_backup(full, on_newest, small, vault):
+    # A header serves who reads the tar alone; a restore reads the content, which is whole.
+    base = full.create_backup(small, vault)
+    (small / "z.txt").write_text("newer")
+    job = on_newest(small, vault)
+    flip(base.path / "data.tar", (base.path / "data.tar").read_bytes().index(b"a.txt"))
+    with pytest.raises(BackupDamaged) as caught:
+        full.verify_backup(base)
+    assert caught.value.damaged == ("a.txt",)
+    assert caught.value.dependents == ()
+    assert caught.value.intact == (job.id,)
+    full.verify_backup(job)

@@ -5,6 +5,7 @@ Nothing but renames happens until the new is in place; what was replaced is remo
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import tempfile
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _FILLED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 _NAME = 100
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+_CANNOT_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 
 def move_in(stage: Path, target: Path) -> bool:
@@ -47,6 +50,9 @@ def swap_tree(stage: Path, target: Path, warnings: list[str]) -> None:
     """
     is_free = not target.exists() or not any(target.iterdir())
     if is_free and move_in(stage, target):
+        return
+    if os.path.lexists(target) and exchange(stage, target):
+        _drop(stage, warnings)
         return
     # Beside it, not below: to move a folder into another one takes the right to write to it.
     aside = beside(target, "replaced")
@@ -91,17 +97,39 @@ def beside(target: Path, purpose: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f".{name}.{purpose}-", dir=target.parent))
 
 
+def exchange(one: Path, other: Path) -> bool:
+    """Have two paths change places in one step, so that neither is ever missing; whether they did.
+
+    Not every file system can.
+
+    Raises:
+        OSError: it was refused for another reason.
+    """
+    renameat2 = getattr(_libc(), "renameat2", None)
+    if renameat2 is None:
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    if renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def sync_file_system(path: Path) -> None:
     """Bring all that was written to a folder's file system to the disk.
 
     Raises:
         OSError: it could not be written.
     """
-    import ctypes  # Python has no call for it; os.sync() would wait for every disk there is
-
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
+        libc = _libc()  # Python has no call for it; os.sync() would wait for every disk there is
         if not hasattr(libc, "syncfs"):
             os.sync()
         elif libc.syncfs(fd):

@@ -13,6 +13,7 @@ from pytest_drdrill.backup import (
     BackupRefused,
     RestoreTargetError,
     restore,
+    swap,
 )
 from pytest_drdrill.backup.contents import Contents
 from pytest_drdrill.backup.remove import remove_tree
@@ -164,8 +165,16 @@ def test_damage_leaves_the_target_alone(full, job, target, untouched):
     assert untouched(call, BackupDamaged).damaged == ("z.txt",)
 
 
+@pytest.fixture
+def no_exchange(monkeypatch):
+    """As on a file system that can't have two paths change places in one step."""
+    monkeypatch.setattr(swap, "exchange", lambda one, other: False)
+
+
 @pytest.mark.parametrize("failing", [1, 2])
-def test_a_swap_that_fails_is_undone(full, job, target, untouched, monkeypatch, failing):
+def test_a_swap_that_fails_is_undone(
+    full, job, target, untouched, monkeypatch, no_exchange, failing
+):
     real = Path.rename
     calls = []
 
@@ -183,7 +192,9 @@ def test_a_swap_that_fails_is_undone(full, job, target, untouched, monkeypatch, 
 
 
 @pytest.mark.parametrize("paths", [None, ["a.txt"]])
-def test_what_can_not_be_put_back_is_kept_and_named(full, job, target, monkeypatch, paths):
+def test_what_can_not_be_put_back_is_kept_and_named(
+    full, job, target, monkeypatch, no_exchange, paths
+):
     before = picture(target)
     real = Path.rename
     calls = []
@@ -204,6 +215,45 @@ def test_what_can_not_be_put_back_is_kept_and_named(full, job, target, monkeypat
         assert picture(aside) == before
     else:
         assert (aside / "0").read_text() == "older alpha"
+
+
+def test_a_swap_in_two_steps_does_the_same(full, job, small, target, no_exchange):
+    full.restore_backup(job, target, replace=True)
+    assert picture(target) == picture(small)
+    assert not list(target.parent.glob(".target.*"))
+
+
+def test_an_exchange_that_is_refused(full, job, target, untouched, monkeypatch):
+    def refuse(one, other):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(swap, "exchange", refuse)
+    untouched(
+        lambda: full.restore_backup(job, target, replace=True), BackupError, "Permission denied"
+    )
+
+
+def test_two_folders_change_places(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    if not swap.exchange(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("this file system can't exchange two paths")
+    assert (tmp_path / "one" / "other").exists()
+    assert (tmp_path / "other" / "one").exists()
+    with pytest.raises(FileNotFoundError):
+        swap.exchange(tmp_path / "one", tmp_path / "missing")
+
+
+def test_an_old_tree_that_can_not_be_removed_is_named(full, job, small, target, monkeypatch):
+    def stuck(path):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(swap, "remove_tree", stuck)
+    result = full.restore_backup(job, target, replace=True)
+    assert picture(target) == picture(small)
+    (warning,) = result.warnings
+    assert "what was replaced could not be removed from" in warning
 
 
 def test_a_tree_deeper_than_the_stack(full, vault, tmp_path):

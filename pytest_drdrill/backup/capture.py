@@ -189,17 +189,28 @@ class _Capture:
         return entry
 
     def _file(self, path: str) -> Entry:
+        return self._known_file(path) or self._new_file(path)
+
+    def _known_file(self, path: str) -> Entry | None:
+        """The entry of a file that is as the base has it; None where it has to be stored."""
         known = self._base.find(path)
-        if known is not None and _is_same(known, status := self._source.lstat(path)):
-            # Times may not tell that other names of the file came and went: which is the first one,
-            # and that the others are names of it, is found out anew.
-            if (first := self._first_name(status)) is not None:
-                return self._further_name(path, first)
-            known.hardlink = None
-            if known.ctime_ns and not self._paranoid:
-                return self._counted(known, status)
-            if self._has_content(path, status, known):
-                return self._counted(known, status)
+        # What was listed as a file may be what the base knows it as by now: another thing.
+        if known is None or known.type != "file":
+            return None
+        status = self._source.lstat(path)
+        if not _is_same(known, status):
+            return None
+        # Times may not tell that other names of the file came and went: which is the first one, and
+        # that the others are names of it, is found out anew.
+        if (first := self._first_name(status)) is not None:
+            return self._further_name(path, first)
+        known.hardlink = None
+        by_times = known.ctime_ns and not self._paranoid
+        if by_times or self._has_content(path, status, known):
+            return self._counted(known, status)
+        return None
+
+    def _new_file(self, path: str) -> Entry:
         for attempt in range(1, _ATTEMPTS + 1):
             fd = self._source.open(path)
             began = time.time_ns()

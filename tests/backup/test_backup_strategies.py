@@ -16,6 +16,7 @@ from pytest_drdrill.backup import (
     FullBackupStrategy,
     IncrementalBackupStrategy,
 )
+from pytest_drdrill.backup.source import Source
 from pytest_drdrill.backup.store import _document
 
 FULL, INCREMENTAL, DIFFERENTIAL = BackupType
@@ -132,6 +133,46 @@ def test_a_file_read_within_a_tick_of_its_change_is_looked_at(building, small, v
     job = building.create_backup(small, vault)
     assert restored(building, job, tmp_path / "restored") == picture(small)
     assert (tmp_path / "restored" / "a.txt").read_text() == "ALPHA"
+
+
+@pytest.mark.parametrize("name", ["gone", "zz-gone"])
+def test_an_entry_that_went_within_a_tick_of_its_folders_status(
+    building, small, vault, tmp_path, name
+):
+    """The folder's times say nothing of it: the base has a line more than the folder has names."""
+    rest()
+    base = building.create_backup(small, vault)
+
+    def more(entries):
+        gone = {**next(entry for entry in entries if entry["path"] == "a.txt"), "path": name}
+        entries = sorted([*entries, gone], key=lambda entry: entry["path"].replace(".", "", 1))
+        # Byte by byte as a backup writes them.
+        return [json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries]
+
+    rewrite_manifest(base, more)
+    job = building.create_backup(small, vault)
+    assert name in holders(base)
+    assert job.manifest_id is None
+    assert name not in holders(job)
+    assert restored(building, job, tmp_path / "restored") == picture(small)
+
+
+def test_a_folder_that_was_listed_as_a_file_is_not_taken_for_known(
+    building, small, vault, tmp_path, monkeypatch
+):
+    """It turned into one between the two looks: what it holds must not be lost in silence."""
+    rest()
+    building.create_backup(small, vault)
+    real = Source.listing
+
+    def listing(self, folder, **options):
+        items = real(self, folder, **options)
+        return [(path, "file" if path == "sub" else kind, status) for path, kind, status in items]
+
+    monkeypatch.setattr(Source, "listing", listing)
+    job = building.create_backup(small, vault)
+    assert job.warnings == ["'sub' vanished or changed its type while it was read"]
+    assert "sub" not in holders(job)
 
 
 def test_paranoid_looks_at_every_content(building, small, vault, tmp_path):

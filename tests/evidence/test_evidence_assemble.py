@@ -269,6 +269,16 @@ def test_own_objective_that_was_missed_is_told_beside_the_worst():
     assert rows(tiers_own)[0]["rto"]["missed_s"] is None
 
 
+def test_a_miss_within_the_own_objective_is_another_outages():
+    """A failback missed its own objective; the drill's own was kept."""
+    failback = record(
+        "test_failback", "failed", tier="critical", rto_s=5.0, rto__target_s=10.0, rto__met=False
+    )
+    (row,) = rows(failback)
+    assert row["rto"]["met"] is False
+    assert (row["rto"]["missed_s"], row["rto"]["missed_target_s"]) == (None, None)
+
+
 def test_runs_without_an_end_count_as_the_longest():
     ended = [record(f"t[{n}]", rto_s=float(n), repeat=("t", n)) for n in range(1, 21)]
     never = [

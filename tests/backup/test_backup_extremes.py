@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from backup_trees import picture
 
+from needs import lacks
 from pytest_drdrill.backup import BackupError, capture
 from pytest_drdrill.backup import store as store_module
 from pytest_drdrill.backup.manifest import Entry, parse_line
@@ -32,7 +33,7 @@ def wide_folder(tmp_path):
             shutil.rmtree(folder)
             return
         folder.rmdir()
-    pytest.skip("no file system here keeps such times")
+    lacks("a file system that keeps such times")
 
 
 @pytest.mark.parametrize("mtime", [BEYOND_64_BITS, -1_500_000_001])

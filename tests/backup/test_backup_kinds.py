@@ -13,6 +13,7 @@ from backup_trees import flip, picture, rewrite_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from needs import lacks
 from pytest_drdrill.backup import BackupDamaged, FullBackupStrategy, IncrementalBackupStrategy
 from pytest_drdrill.backup.sparse import LIMIT, segments, sparse_map
 
@@ -41,7 +42,7 @@ def write_sparse(path, size, *pieces):
             file.write(data)
         file.truncate(size)
     if on_disk(path) >= size:
-        pytest.skip("this file system keeps no holes")
+        lacks("a file system that keeps holes")
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def attributed(small):
         os.setxattr(small / "a.txt", "user.origin", b"\x00\xff\n=binary")
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
-            pytest.skip("this file system has no extended attributes")
+            lacks("a file system with extended attributes")
         raise
     os.setxattr(small / "a.txt", "user.empty", b"")
     os.setxattr(small / "sub", "user.of a folder", b"folder")
@@ -237,7 +238,7 @@ def test_access_lists_come_back(full, small, vault, tmp_path):
     try:
         os.setxattr(small / "a.txt", "system.posix_acl_access", ACL)
     except OSError as error:
-        pytest.skip(f"no access lists here: {error.strerror}")
+        lacks(f"access lists: {error.strerror}")
     job = full.create_backup(small, vault)
     full.restore_backup(job, tmp_path / "restored")
     there = tmp_path / "restored" / "a.txt"
@@ -251,7 +252,7 @@ def test_tar_gives_attributes_back(full, attributed, vault, tmp_path):
     tar = ["tar", "--xattrs", "--xattrs-include=*", "-xf", job.path / "data.tar"]
     done = subprocess.run([*tar, "-C", tmp_path / "to"], capture_output=True, check=False)
     if b"xattrs" in done.stderr:
-        pytest.skip("this tar knows no extended attributes")
+        lacks("a tar that knows extended attributes")
     assert os.getxattr(tmp_path / "to" / "a.txt", "user.origin") == b"\x00\xff\n=binary"
 
 

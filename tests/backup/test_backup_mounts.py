@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from backup_trees import picture
 
+from needs import lacks
 from pytest_drdrill import mounts
 from pytest_drdrill.backup import RestoreTargetError
 from pytest_drdrill.backup.remove import remove_tree
@@ -20,7 +21,7 @@ def bind(tmp_path):
     def mount(what, where):
         command = shutil.which("mount")
         if not command or subprocess.run([command, "--bind", what, where], check=False).returncode:
-            pytest.skip("takes the right to mount")
+            lacks("the right to mount")
 
     yield mount
     for where in mounts.mounts_within(tmp_path):  # wherever a failed test may have moved it
@@ -42,7 +43,7 @@ def other_device(tmp_path):
     """A folder on a file system of its own."""
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("takes a second file system")
+        lacks("a second file system")
     folder = Path(tempfile.mkdtemp(dir=shared))
     (folder / "file").touch()
     yield folder

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from backup_trees import flip, picture
 
+from needs import lacks
 from pytest_drdrill.backup import (
     BackupDamaged,
     BackupError,
@@ -238,7 +239,7 @@ def test_two_folders_change_places(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
     if not swap.exchange(tmp_path / "one", tmp_path / "other"):
-        pytest.skip("this file system can't exchange two paths")
+        lacks("a file system that can exchange two paths")
     assert (tmp_path / "one" / "other").exists()
     assert (tmp_path / "other" / "one").exists()
     with pytest.raises(FileNotFoundError):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from needs import lacks
 from pytest_drdrill import FaultError, FaultInjector
 from pytest_drdrill.faults import files
 from pytest_drdrill.mounts import mounts_within
@@ -157,7 +158,7 @@ def bind(scratch, tmp_path):
     def mount(what, where):
         command = shutil.which("mount")
         if not command or subprocess.run([command, "--bind", what, where], check=False).returncode:
-            pytest.skip("takes the right to mount")
+            lacks("the right to mount")
 
     yield mount
     for where in [*mounts_within(scratch), *mounts_within(tmp_path)]:

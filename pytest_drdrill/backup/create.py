@@ -58,7 +58,7 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
         base: BackupJob | None = None
         warnings: list[str] = []
         if backup_type is not BackupType.FULL:
-            base, warnings = _sound_base(store, choose_base(earlier))
+            base, warnings = _sound_base(store, choose_base(earlier), earlier)
         backup_type = BackupType.FULL if base is None else backup_type
         job = BackupJob(
             id=make_id(store.next_number(), backup_type, created_at),
@@ -89,12 +89,14 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
     return job
 
 
-def _sound_base(store: Store, base: BackupJob | None) -> tuple[BackupJob | None, list[str]]:
+def _sound_base(
+    store: Store, base: BackupJob | None, earlier: Sequence[BackupJob]
+) -> tuple[BackupJob | None, list[str]]:
     """The base if it can be relied on; else none, and why this backup has to be a full one."""
     if base is None:
         return None, ["there was no backup to build on, so this one is full"]
     try:
-        check_parts(store, base)
+        check_parts(store, base, earlier)
     except BackupError as error:
         return None, [f"{error}; so this one is full"]
     return base, []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections import deque
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -13,10 +15,12 @@ from pytest_drdrill.backup.regular import open_regular
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from pytest_drdrill.backup.background import Follower
     from pytest_drdrill.backup.job import BackupJob
     from pytest_drdrill.backup.manifest import Entry
 
 _BUFFER = 1 << 20
+_MOST_WAITING = 1000
 
 
 class Base:
@@ -54,6 +58,11 @@ class Base:
     ) -> None:
         if self._file is not None:
             self._file.close()
+
+    @property
+    def manifest_sha256(self) -> str | None:
+        """The hash of its manifest; None where there is no base."""
+        return None if self.job is None else self.job.manifest_sha256
 
     @property
     def at_end(self) -> bool:
@@ -122,6 +131,8 @@ class ManifestWriter:
         self._base = base
         self._digest = sha256()
         self._shared: int | None = None if base.job is None else 0
+        # What waits for a hash, each with whom it waits for, and the lines after that.
+        self._waiting: deque[tuple[Entry, Follower] | bytes] = deque()
 
     def add_known(self, line: bytes) -> None:
         """A line of the base that was just passed."""
@@ -141,6 +152,19 @@ class ManifestWriter:
         self._part()
         self._put(line)
 
+    def add_later(self, entry: Entry, follower: Follower) -> None:
+        """The line of an entry that is new, once its hash is known."""
+        self._part()
+        self._waiting.append((entry, follower))
+
+    def settle(self) -> None:
+        """Wait for the hashes that are still to come.
+
+        Raises:
+            OSError: what was written can't be read.
+        """
+        self._write_waiting(wait=True)
+
     def end(self) -> str:
         """The hash of the whole manifest, as hexadecimal digits; all of it is in the file then.
 
@@ -151,6 +175,7 @@ class ManifestWriter:
             assert self._base.job.manifest_sha256 is not None
             return self._base.job.manifest_sha256
         self._part()
+        self.settle()
         return self._digest.hexdigest()
 
     def _part(self) -> None:
@@ -159,6 +184,27 @@ class ManifestWriter:
             self._shared = None
 
     def _put(self, line: bytes) -> None:
+        if self._waiting:
+            self._waiting.append(line)
+            self._write_waiting(wait=len(self._waiting) > _MOST_WAITING)
+        else:
+            self._write(line)
+
+    def _write_waiting(self, *, wait: bool) -> None:
+        while self._waiting:
+            first = self._waiting[0]
+            if not isinstance(first, bytes):
+                entry, follower = first
+                if not (wait or follower.is_known):
+                    return
+                entry.sha256 = follower.digest()
+                if not entry.sha256:
+                    raise OSError(errno.EIO, f"{entry.path!r} was cut off in it")
+                first = entry.line()
+            self._waiting.popleft()
+            self._write(first)
+
+    def _write(self, line: bytes) -> None:
         self._digest.update(line)
         self._file.write(line)
 

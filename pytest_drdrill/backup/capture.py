@@ -9,22 +9,24 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.backup.background import Background
 from pytest_drdrill.backup.base import Base, ManifestWriter
-from pytest_drdrill.backup.errors import BackupError
 from pytest_drdrill.backup.job import number_of
 from pytest_drdrill.backup.manifest import ROOT, Entry, head_of_line, holder_of_line
+from pytest_drdrill.backup.pack import LARGE, Pack
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.source import Item, Kind, Source, Vanished
-from pytest_drdrill.backup.tar import END, header, padding
+from pytest_drdrill.backup.tar import header, padding
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from pytest_drdrill.backup.background import Follower
     from pytest_drdrill.backup.job import BackupJob
+    from pytest_drdrill.backup.pack import Read
     from pytest_drdrill.backup.sparse import Segments
 
-_SMALL = 1 << 20
-"""Files below this many bytes are read in one go, larger ones by blocks of it."""
+_BLOCK = 1 << 20
 _COARSE_NS = 20_000_000
 """Nanoseconds by which a file's times may lag: a tick of the kernel is up to ten milliseconds."""
 _ATTEMPTS = 3
@@ -48,7 +50,8 @@ def capture(  # noqa: PLR0913 - what is read, what is written, and how
     Args:
         source: what is read.
         job: whose id the manifest names as the holder of what is written.
-        tar: a seekable binary file.
+        tar: a new file, open to be written and read, without a buffer of its own. All of it is on
+            the disk afterwards.
         manifest: a binary file.
         base: an earlier backup; an entry that did not change since is not stored again, its line
             names the backup that holds it. Where nothing changed at all, nothing is written to the
@@ -81,25 +84,26 @@ class _Capture:
         self._read = 0
         self._holders: set[str] = set()
         self._job = job
-        self._tar = tar
-        self._position = 0
+        self._background = Background()
+        self._pack = Pack(tar, self._background)
         self._base = Base(base)
         self._lines = ManifestWriter(manifest, self._base)
         # Only files with several names are remembered: by device and inode, their first entry, and
         # when they had changed.
         self._first_names: dict[tuple[int, int], tuple[Entry, tuple[int, int, int]]] = {}
-        self._buffer = memoryview(bytearray(_SMALL))
+        self._buffer = memoryview(bytearray(_BLOCK))
         self._unnamed = 0  # warnings beyond those that the job keeps
 
     def run(self) -> None:
-        with self._base:
+        with self._base, self._background:
             self._walk()
             job = self._job
             if self._unnamed:
                 job.warnings.append(f"and {self._unnamed} more warnings, which are not listed")
-            self._write(END)
-            job.stored_bytes = self._position
             job.manifest_sha256 = self._lines.end()
+            if job.manifest_sha256 != self._base.manifest_sha256:
+                self._pack.end()
+            job.stored_bytes = self._pack.position
             job.bases = sorted(self._holders - {job.id}, key=number_of)
 
     def _walk(self) -> None:
@@ -162,13 +166,20 @@ class _Capture:
         if kind == "other":
             self._warn(f"{path!r} is no file, folder or symlink; it was left out")
             return
-        start = self._position
+        start = self._pack.position
+        follower = None
         try:
-            entry = self._file(path) if kind == "file" else self._without_content(path, kind)
+            if kind == "file":
+                entry, follower = self._file(path)
+            else:
+                entry = self._without_content(path, kind)
         except Vanished:
-            self._rewind(start)
+            self._pack.rewind(start)
             raise
-        self._lines.add(entry)
+        if follower is None:
+            self._lines.add(entry)
+        else:
+            self._lines.add_later(entry, follower)
         self._job.entry_count += 1
         if entry.type == "file":
             self._holders.add(entry.backup)
@@ -184,12 +195,13 @@ class _Capture:
             return known
         entry = self._entry(path, status, target=target)
         entry.xattrs = self._source.xattrs(path)
-        self._write(header(entry))
-        entry.offset = self._position
+        self._pack.write(header(entry))
+        entry.offset = self._pack.position
         return entry
 
-    def _file(self, path: str) -> Entry:
-        return self._known_file(path) or self._new_file(path)
+    def _file(self, path: str) -> tuple[Entry, Follower | None]:
+        known = self._known_file(path)
+        return self._new_file(path) if known is None else (known, None)
 
     def _known_file(self, path: str) -> Entry | None:
         """The entry of a file that is as the base has it; None where it has to be stored."""
@@ -210,7 +222,7 @@ class _Capture:
             return self._counted(known, status)
         return None
 
-    def _new_file(self, path: str) -> Entry:
+    def _new_file(self, path: str) -> tuple[Entry, Follower | None]:
         for attempt in range(1, _ATTEMPTS + 1):
             fd = self._source.open(path)
             began = time.time_ns()
@@ -219,22 +231,24 @@ class _Capture:
                 if not stat.S_ISREG(status.st_mode):
                     raise Vanished
                 if (first := self._first_name(status)) is not None:
-                    return self._further_name(path, first)
-                start = self._position
-                entry = self._content(path, fd, status, began)
+                    return self._further_name(path, first), None
+                start = self._pack.position
+                entry, follower = self._content(path, fd, status, began)
                 after = os.fstat(fd)
             finally:
                 os.close(fd)
             if entry.size == status.st_size and _moments(after) == _moments(status):
                 break
             if attempt < _ATTEMPTS:
-                self._rewind(start)
+                if follower is not None:
+                    follower.give_up()
+                self._pack.rewind(start)
         else:
             self._warn(
                 f"{path!r} changed while it was read, {_ATTEMPTS} times; "
                 "its copy may mix older and newer content"
             )
-        return self._counted(entry, status)
+        return self._counted(entry, status), follower
 
     def _counted(self, entry: Entry, status: os.stat_result) -> Entry:
         self._job.file_count += 1
@@ -273,87 +287,63 @@ class _Capture:
         return entry if moments == _moments(status) else None
 
     def _further_name(self, path: str, first: Entry) -> Entry:
+        if first.sha256 is None:
+            self._lines.settle()
         entry = replace(first, path=path, hardlink=first.path)
         if entry.backup == self._job.id:
-            self._write(header(entry))
+            self._pack.write(header(entry))
         self._job.file_count += 1
         return entry
 
-    def _content(self, path: str, fd: int, status: os.stat_result, began: int) -> Entry:
+    def _content(
+        self, path: str, fd: int, status: os.stat_result, began: int
+    ) -> tuple[Entry, Follower | None]:
+        """The entry of a file that was just stored; where its hash is still to come, by whom."""
+        follower = None
         data = self._source.segments(path, fd, status)
+        entry = self._entry(path, status, size=status.st_size)
+        entry.data, entry.xattrs = data, self._source.xattrs(path, fd)
+
+        def read(buffer: memoryview) -> int:
+            return self._source.read(path, fd, buffer)
+
+        def copy(to: int, most: int) -> int:
+            return self._source.copy(path, fd, to, most)
+
         if data is not None:
-            entry = self._sparse_content(path, fd, status, data)
-        elif status.st_size >= _SMALL:
-            entry = self._large_content(path, fd, status)
+            self._sparse_content(entry, fd, data, read)
+        elif status.st_size >= LARGE:
+            follower = self._pack.add_large(entry, copy, read, self._tell)
         else:
-            entry = self._small_content(path, fd, status)
+            self._pack.add_small(entry, read)
         # The kernel's own times are coarse: what is written from now on may bear the one seen.
         if status.st_ctime_ns > began - _COARSE_NS:
             entry.ctime_ns = 0
         self._read += entry.size
-        return entry
+        return entry, follower
 
-    def _small_content(self, path: str, fd: int, status: os.stat_result) -> Entry:
-        data = self._buffer[: self._source.read(path, fd, self._buffer[: status.st_size])]
-        entry = self._entry(path, status, size=len(data), digest=sha256(data).hexdigest())
-        entry.xattrs = self._source.xattrs(path, fd)
-        head = header(entry)
-        entry.offset = self._position + len(head)
-        self._write(head)
-        self._write(data)
-        self._write(padding(len(data)))
-        return entry
+    def _tell(self, size_bytes: int) -> None:
+        self._progress(self._job.entry_count, self._read + size_bytes)
 
-    def _large_content(self, path: str, fd: int, status: os.stat_result) -> Entry:
-        entry = self._entry(path, status, size=status.st_size)
-        entry.xattrs = self._source.xattrs(path, fd)
-        head = header(entry)
-        start = self._position
-        self._write(head)
-        entry.offset = self._position
-        digest = sha256()
-        left = status.st_size  # what a growing file gains meanwhile is left for the next backup
-        while left and (count := self._source.read(path, fd, self._buffer[:left])):
-            block = self._buffer[:count]
-            digest.update(block)
-            self._write(block)
-            left -= count
-            self._progress(self._job.entry_count, self._read + status.st_size - left)
-        entry.sha256 = digest.hexdigest()
-        if left:  # it shrank: its header has to say so
-            entry.size -= left
-            shorter = header(entry)
-            if len(shorter) != len(head):
-                raise BackupError(f"can't read {path!r}: it shrinks while it is read")
-            end = self._position
-            self._tar.seek(start)
-            self._tar.write(shorter)
-            self._tar.seek(end)
-        self._write(padding(entry.size))
-        return entry
-
-    def _sparse_content(self, path: str, fd: int, status: os.stat_result, data: Segments) -> Entry:
-        entry = self._entry(path, status, size=status.st_size)
-        entry.data, entry.xattrs = data, self._source.xattrs(path, fd)
-        self._write(header(entry))
-        entry.offset = self._position
+    def _sparse_content(self, entry: Entry, fd: int, data: Segments, read: Read) -> None:
+        self._pack.write(header(entry))
+        entry.offset = self._pack.position
         digest = sha256()
         for start, length in data:
             os.lseek(fd, start, os.SEEK_SET)
             left = length
             while left:
                 block = self._buffer[:left]
-                if count := self._source.read(path, fd, block):
+                if count := read(block):
                     block = block[:count]
                 else:  # it shrank, which its times tell
                     block[:] = bytes(len(block))
                 digest.update(block)
-                self._write(block)
+                self._pack.write(block)
                 left -= len(block)
-            self._progress(self._job.entry_count, self._read + start + length)
+            self._tell(start + length)
         entry.sha256 = digest.hexdigest()
-        self._write(padding(entry.stored))
-        return entry
+        self._pack.write(padding(entry.stored))
 
     def _entry(
         self,
@@ -362,7 +352,6 @@ class _Capture:
         *,
         size: int = 0,
         target: str | None = None,
-        digest: str | None = None,
     ) -> Entry:
         mode = status.st_mode
         return Entry(
@@ -377,7 +366,6 @@ class _Capture:
             ino=status.st_ino,
             nlink=status.st_nlink,
             target=target,
-            sha256=digest,
             backup=self._job.id,
         )
 
@@ -386,17 +374,6 @@ class _Capture:
             self._job.warnings.append(text)
         else:
             self._unnamed += 1
-
-    def _write(self, data: bytes | memoryview) -> None:
-        self._tar.write(data)
-        self._position += len(data)
-
-    def _rewind(self, position: int) -> None:
-        if position == self._position:
-            return
-        self._tar.seek(position)
-        self._tar.truncate()
-        self._position = position
 
 
 def _is_same(entry: Entry, status: os.stat_result) -> bool:

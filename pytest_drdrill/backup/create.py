@@ -140,7 +140,7 @@ def _run(  # noqa: PLR0913 - as create()
         job.parent_id, job.parent_sha256 = base.id, base.manifest_sha256
     with (
         Source(job.source_path) as source,
-        (job.path / TAR).open("xb", _BUFFER) as tar,
+        (job.path / TAR).open("x+b", buffering=0) as tar,
         (job.path / MANIFEST).open("xb", _BUFFER) as manifest,
     ):
         job.recovery_point = clock.now()
@@ -150,6 +150,5 @@ def _run(  # noqa: PLR0913 - as create()
             job.manifest_id = base.manifest_id or base.id
             job.stored_bytes, job.bases = 0, []  # what it needs, that manifest's backup says
             return
-        for file in (tar, manifest):
-            file.flush()
-            os.fsync(file.fileno())
+        manifest.flush()
+        os.fsync(manifest.fileno())

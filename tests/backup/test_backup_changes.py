@@ -14,8 +14,8 @@ from pytest_drdrill.backup import (
     BackupError,
     BackupStatus,
     FullBackupStrategy,
-    capture,
     create,
+    pack,
 )
 from pytest_drdrill.backup.source import Source
 
@@ -51,7 +51,7 @@ def test_a_file_that_changes_once_is_read_again(full, small, vault, tmp_path, wh
         with (small / "log").open("r+b") as file:
             file.truncate(size * 2 if grow else size // 2)
 
-    when("read", "log", change, times=1)
+    when("copy" if size == LARGE else "read", "log", change, times=1)
     job = full.create_backup(small, vault)
     assert job.warnings == []
     full.verify_backup(job)
@@ -68,6 +68,7 @@ def test_a_file_that_keeps_changing_is_reported(full, small, vault, tmp_path, wh
         with (small / "log").open("r+b") as file:
             file.truncate(max(0, file.seek(0, os.SEEK_END) + step))
 
+    when("copy", "log", change)
     when("read", "log", change)
     job = full.create_backup(small, vault)
     (warning,) = job.warnings
@@ -128,17 +129,20 @@ def test_a_folder_that_vanishes_after_it_was_looked_at(
 def test_a_file_that_vanishes_in_mid_read(full, small, vault, tmp_path, monkeypatch, size):
     # As a network file system reports it: a stale handle, when part of the file is in the tar.
     (small / "log").write_bytes(b"x" * size)
-    real = os.readv
     left = [0 if size == 10 else 1]
 
-    def stale(fd, buffers):
-        if Path(f"/proc/self/fd/{fd}").readlink().name == "log":
-            if not left[0]:
-                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-            left[0] -= 1
-        return real(fd, buffers)
+    def going_stale(real):
+        def call(fd, *others):
+            if Path(f"/proc/self/fd/{fd}").readlink().name == "log":
+                if not left[0]:
+                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+                left[0] -= 1
+            return real(fd, *others)
 
-    monkeypatch.setattr(os, "readv", stale)
+        return call
+
+    for name in ("readv", "copy_file_range"):
+        monkeypatch.setattr(os, name, going_stale(getattr(os, name)))
     job = full.create_backup(small, vault)
     assert job.warnings == ["'log' vanished or changed its type while it was read"]
     full.verify_backup(job)
@@ -336,16 +340,16 @@ def test_a_file_that_shrinks_across_the_limit_of_ustar_is_not_guessed_at(
 ):
     # Its header would need another length; 8 GiB are not read for a test.
     (small / "log").write_bytes(b"x" * LARGE)
-    real = capture.header
-    monkeypatch.setattr(capture, "header", lambda e: real(e) + bytes(512 if e.size == LARGE else 0))
-    read = Source.read
+    real = pack.header
+    monkeypatch.setattr(pack, "header", lambda e: real(e) + bytes(512 if e.size == LARGE else 0))
+    copy = Source.copy
 
-    def shrink(self, path, fd, buffer):
-        count = read(self, path, fd, buffer)
+    def shrink(self, path, fd, to, most):
+        count = copy(self, path, fd, to, most)
         if path == "log":
             (small / "log").write_bytes(b"y")
         return count
 
-    monkeypatch.setattr(Source, "read", shrink)
+    monkeypatch.setattr(Source, "copy", shrink)
     with pytest.raises(BackupError, match="it shrinks while it is read"):
         full.create_backup(small, vault)

@@ -1,0 +1,182 @@
+"""Work beside the copying of large files: their hashes, and bringing them to the disk.
+
+Both are done by threads while the copying goes on: neither holds Python's lock. Threads are started
+when the first large file comes; a small tree never has one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from hashlib import sha256
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+    from queue import SimpleQueue
+    from types import TracebackType
+
+_BLOCK = 1 << 20
+_HASHERS = 2
+_BEHIND = 512 << 20
+"""Bytes by which hashes may lag behind: what was just written is in memory, later it may not be."""
+
+
+class Background:
+    """Threads for one run; at its end, whichever, none of them is left.
+
+    Only the thread that made it may call its methods.
+    """
+
+    def __init__(self) -> None:
+        self._hashers: Executor | None = None
+        self._syncer: Executor | None = None
+        self._syncing: Future[None] | None = None
+        self._open: list[Follower] = []
+        self._behind = _Behind()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for follower in self._open:
+            follower.give_up()
+        for executor in (self._hashers, self._syncer):
+            if executor is not None:
+                executor.shutdown(cancel_futures=True)
+
+    def follow(self, fd: int) -> Follower:
+        """A hash of what is in an open file, as far as one says that it is written.
+
+        Args:
+            fd: open for reading until the hash is known.
+        """
+        if self._hashers is None:
+            self._hashers = _threads(_HASHERS)
+        self._open = [other for other in self._open if not other.is_known]
+        follower = Follower(fd, self._behind)
+        self._open.append(follower)  # before it starts: whatever happens then, it is ended
+        follower.start(self._hashers)
+        return follower
+
+    def sync(self, fd: int) -> None:
+        """Begin to bring what was written to a file to the disk, unless that is under way.
+
+        Args:
+            fd: open until ``end_sync``.
+
+        Raises:
+            OSError: the last time, it could not be written.
+        """
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()
+        if self._syncer is None:
+            self._syncer = _threads(1)
+        self._syncing = self._syncer.submit(os.fdatasync, fd)
+
+    def end_sync(self) -> None:
+        """Wait for what ``sync`` began.
+
+        Raises:
+            OSError: it could not be written. The kernel tells that once: nobody else will hear it.
+        """
+        if self._syncing is not None:
+            self._syncing.result()
+            self._syncing = None
+
+
+class Follower:
+    """The hash of a file's bytes, taken by another thread as they are written."""
+
+    def __init__(self, fd: int, behind: _Behind) -> None:
+        from queue import SimpleQueue
+
+        self._fd = fd
+        self._behind = behind
+        self._given_up = False
+        self._ranges: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+        self._digest: Future[str] | None = None
+
+    def start(self, executor: Executor) -> None:
+        """Begin, in one of these threads."""
+        self._digest = executor.submit(self._run)
+
+    def wrote(self, start: int, end: int) -> None:
+        """These bytes are in the file, the next to be hashed."""
+        self._behind.add(end - start)
+        self._ranges.put((start, end))
+
+    def end(self) -> None:
+        """No more will be written."""
+        self._ranges.put(None)
+
+    def give_up(self) -> None:
+        """Nobody asks for the hash any more; waits until the file is no longer read."""
+        self._given_up = True
+        self.end()
+        if self._digest is not None and not self._digest.cancel():
+            self._digest.exception()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the hash can be asked for without waiting."""
+        return self._digest is not None and self._digest.done()
+
+    def digest(self) -> str:
+        """The hash as hexadecimal digits, waited for; empty if the file ended too early.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        assert self._digest is not None
+        return self._digest.result()
+
+    def _run(self) -> str:
+        digest = sha256()
+        buffer = memoryview(bytearray(_BLOCK))
+        is_whole = True
+        failure: OSError | None = None
+        while (piece := self._ranges.get()) is not None:
+            start, end = piece
+            while start < end and is_whole and not self._given_up:
+                try:
+                    count = os.preadv(self._fd, [buffer[: end - start]], start)
+                except OSError as error:
+                    failure, count = error, 0
+                digest.update(buffer[:count])
+                is_whole = count > 0
+                start += count
+                self._behind.add(-count)
+            self._behind.add(start - end)  # what will not be read, nobody is to wait for
+        if failure is not None:
+            raise failure
+        return digest.hexdigest() if is_whole else ""
+
+
+class _Behind:
+    """How many bytes wait for their hash; who adds to them waits where there are too many."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._less = threading.Condition()
+
+    def add(self, count: int) -> None:
+        with self._less:
+            if count > 0:
+                self._less.wait_for(lambda: self._bytes <= _BEHIND)
+            self._bytes += count
+            if self._bytes <= _BEHIND:
+                self._less.notify()
+
+
+def _threads(count: int) -> Executor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(count, "drdrill-backup")

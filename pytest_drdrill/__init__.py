@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.late import names_of
+
 if TYPE_CHECKING:
     from pytest_drdrill.backup import (
         BackupAlert,
@@ -133,7 +135,6 @@ _HOMES = {
     ),
     "objectives": ("Objectives", "RecoveryMetrics", "ServiceTiers"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BackupAlert",
@@ -201,16 +202,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # only for the first use of a name
-
-    # Not kept in globals(): where a test reloads the rooms, as pytester does, all must come from
-    # the same loading, or a class would not be itself.
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    return value
+__getattr__ = names_of(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -48,18 +48,19 @@ class Background:
             follower.give_up()
         for executor in (self._hashers, self._syncer):
             if executor is not None:
-                executor.shutdown(cancel_futures=True)
+                executor.shutdown()
 
-    def follow(self, fd: int) -> Follower:
+    def follow(self, fd: int, *, close: bool = False) -> Follower:
         """A hash of what is in an open file, as far as one says that it is written.
 
         Args:
             fd: open for reading until the hash is known.
+            close: whether it is closed then.
         """
         if self._hashers is None:
             self._hashers = _threads(_HASHERS)
         self._open = [other for other in self._open if not other.is_known]
-        follower = Follower(fd, self._behind)
+        follower = Follower(fd, self._behind, close=close)
         self._open.append(follower)  # before it starts: whatever happens then, it is ended
         follower.start(self._hashers)
         return follower
@@ -68,7 +69,7 @@ class Background:
         """Begin to bring what was written to a file to the disk, unless that is under way.
 
         Args:
-            fd: open until ``end_sync``.
+            fd: may be closed at once.
 
         Raises:
             OSError: the last time, it could not be written.
@@ -79,7 +80,7 @@ class Background:
             self._syncing.result()
         if self._syncer is None:
             self._syncer = _threads(1)
-        self._syncing = self._syncer.submit(os.fdatasync, fd)
+        self._syncing = self._syncer.submit(_sync, os.dup(fd))
 
     def end_sync(self) -> None:
         """Wait for what ``sync`` began.
@@ -95,10 +96,11 @@ class Background:
 class Follower:
     """The hash of a file's bytes, taken by another thread as they are written."""
 
-    def __init__(self, fd: int, behind: _Behind) -> None:
+    def __init__(self, fd: int, behind: _Behind, *, close: bool) -> None:
         from queue import SimpleQueue
 
         self._fd = fd
+        self._close = close
         self._behind = behind
         self._given_up = False
         self._ranges: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
@@ -121,7 +123,7 @@ class Follower:
         """Nobody asks for the hash any more; waits until the file is no longer read."""
         self._given_up = True
         self.end()
-        if self._digest is not None and not self._digest.cancel():
+        if self._digest is not None:
             self._digest.exception()
 
     @property
@@ -139,6 +141,13 @@ class Follower:
         return self._digest.result()
 
     def _run(self) -> str:
+        try:
+            return self._hash()
+        finally:
+            if self._close:
+                os.close(self._fd)
+
+    def _hash(self) -> str:
         digest = sha256()
         buffer = memoryview(bytearray(_BLOCK))
         is_whole = True
@@ -174,6 +183,13 @@ class _Behind:
             self._bytes += count
             if self._bytes <= _BEHIND:
                 self._less.notify()
+
+
+def _sync(fd: int) -> None:
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
 
 
 def _threads(count: int) -> Executor:

@@ -71,11 +71,7 @@ class Base:
 
     def take_same(self, head: bytes) -> bytes | None:
         """Pass the present line, if it begins so, and give it."""
-        line = self._line
-        if not line.startswith(head):
-            return None
-        self.take()
-        return line
+        return self.take() if self._line.startswith(head) else None
 
     def take(self) -> bytes:
         """Pass the present line, and give it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_drdrill.backup.background import Background
 from pytest_drdrill.backup.base import Base, ManifestWriter
 from pytest_drdrill.backup.job import number_of
-from pytest_drdrill.backup.manifest import ROOT, Entry, head_of_line, holder_of_line
+from pytest_drdrill.backup.manifest import ROOT, Entry, head_of_line, holder_of_line, holding
 from pytest_drdrill.backup.pack import LARGE, Pack
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.source import Item, Kind, Source, Vanished
@@ -83,6 +83,7 @@ class _Capture:
         self._progress = progress
         self._read = 0
         self._holders: set[str] = set()
+        self._holder = holding("none")
         self._job = job
         self._background = Background()
         self._pack = Pack(tar, self._background)
@@ -130,25 +131,23 @@ class _Capture:
 
         All that is not told at one glance is left to a closer look.
         """
-        mode = status.st_mode
-        is_file = stat.S_ISREG(mode)
+        is_file = kind == "file"
         # Symlinks have a target, further names a first one.
-        simple = status.st_nlink == 1 if is_file else stat.S_ISDIR(mode)
-        if not simple or kind != ("file" if is_file else "folder"):
+        if not (status.st_nlink == 1 if is_file else kind == "folder"):
             return False
         line = self._base.take_same(
             head_of_line(
                 path,
                 "file" if is_file else "folder",
                 status.st_size if is_file else 0,
-                stat.S_IMODE(mode),
+                stat.S_IMODE(status.st_mode),
                 status.st_uid,
                 status.st_gid,
                 status.st_mtime_ns,
                 status.st_ctime_ns,
                 status.st_ino,
                 status.st_nlink,
-            )
+            ).encode("ascii")
         )
         if line is None:
             return False
@@ -158,7 +157,10 @@ class _Capture:
         if is_file:
             job.file_count += 1
             job.size_bytes += status.st_size
-            self._holders.add(holder_of_line(line))
+            if self._holder not in line:  # mostly it is the one that held the last
+                holder = holder_of_line(line)
+                self._holders.add(holder)
+                self._holder = holding(holder)
         self._progress(job.entry_count, self._read)
         return True
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MANIFEST = "manifest.jsonl"
-_ID = re.compile(r"([0-9]{6,18})-(full|incremental|differential)-[0-9]{8}T[0-9]{6}Z")
+ID = "[0-9]{6,18}-(?:full|incremental|differential)-[0-9]{8}T[0-9]{6}Z"
+"""What an id looks like."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIMES = ("created_at", "started_at", "completed_at", "recovery_point")
 _COUNTS = ("size_bytes", "stored_bytes", "file_count", "entry_count")
@@ -194,7 +195,7 @@ def make_id(number: int, backup_type: BackupType, moment: datetime) -> str:
 
 def is_id(text: object) -> bool:
     """Whether a text is an id as ``make_id`` gives it."""
-    return isinstance(text, str) and _ID.fullmatch(text) is not None
+    return isinstance(text, str) and re.fullmatch(ID, text) is not None
 
 
 def checked_id(text: Any) -> str:

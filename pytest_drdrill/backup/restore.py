@@ -7,10 +7,12 @@ import logging
 import os
 import stat
 from base64 import b64decode
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.backup.background import Background
 from pytest_drdrill.backup.contents import Contents
 from pytest_drdrill.backup.errors import BackupDamaged, BackupError, RestoreTargetError
 from pytest_drdrill.backup.job import MANIFEST, is_id
@@ -22,13 +24,15 @@ from pytest_drdrill.backup.swap import beside, move_in, swap_paths, swap_tree, s
 from pytest_drdrill.mounts import is_within, mounts_within
 
 if TYPE_CHECKING:
+    from pytest_drdrill.backup.contents import Check
     from pytest_drdrill.backup.job import BackupJob
     from pytest_drdrill.backup.manifest import Entry
     from pytest_drdrill.backup.selection import Selection
 
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _NOT_ALLOWED = {errno.EPERM, errno.EACCES, errno.EINVAL}  # EINVAL: a number with no owner here
 _NO_XATTR = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL, errno.ENAMETOOLONG}
+_MOST_OPEN = 32
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 _log = logging.getLogger("pytest_drdrill.backup")
 
@@ -153,7 +157,7 @@ def _write_stage(
 ) -> None:
     root = os.open(stage, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with Contents(job) as contents:
+        with Background() as background, Contents(job, background) as contents:
             writer = _Writer(job, root, contents, result)
             for number, entry in enumerate(read_manifest(job), 1):
                 if selection.wants(entry):
@@ -183,6 +187,8 @@ class _Writer:
         self._without_bits: list[str] = []  # what lost its setuid or setgid bit with its owner
         self._owners_left = False
         self._without_xattrs: dict[str, list[str]] = {}
+        # Whether what was written is what was backed up: for large files that comes out later.
+        self._checks: deque[Check] = deque()
         # From the root down to the current one: their modes and times are set when all is in them.
         self._folders: list[Entry] = []
         # Only files with several names: the first name of each that was written, and its hash.
@@ -206,6 +212,8 @@ class _Writer:
     def finish(self) -> None:
         while self._folders:
             self._close_folder()
+        while self._checks:
+            self._end_check()
         if lost := self._without_bits:
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
             self._result.warnings.append(
@@ -235,8 +243,7 @@ class _Writer:
                 return
         fd = os.open(entry.path, _NEW_FILE, 0o600, dir_fd=self._root)
         try:
-            if not self._contents.copy(entry, fd):
-                raise BackupDamaged.naming(self._job, [entry.path])
+            self._checks.append(self._contents.begin_copy(entry, fd))
             self._give_owner(entry, fd)
             self._give_xattrs(entry, fd)
             os.fchmod(fd, self._mode(entry, fd))
@@ -244,6 +251,13 @@ class _Writer:
         finally:
             os.close(fd)
         self._result.size_bytes += entry.size
+        while self._checks and (self._checks[0].is_done or len(self._checks) > _MOST_OPEN):
+            self._end_check()
+
+    def _end_check(self) -> None:
+        check = self._checks.popleft()
+        if not self._contents.is_intact(check):
+            raise BackupDamaged.naming(self._job, [check.entry.path])
 
     def _close_folder(self) -> None:
         entry = self._folders.pop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from base64 import b64encode
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
@@ -75,11 +76,9 @@ class Source:
             try:
                 with os.scandir(fd) as found:
                     items = sorted(found, key=_name)
-                    asked = with_status and len(items) <= _MANY
-                    return [
-                        (prefix + item.name, _kind(item), _status(item) if asked else None)
-                        for item in items
-                    ]
+                    if with_status and len(items) <= _MANY:
+                        return [_looked_at(prefix, item) for item in items]
+                    return [(prefix + item.name, _kind(item), None) for item in items]
             finally:
                 os.close(fd)
         except OSError as error:
@@ -200,11 +199,15 @@ class Source:
 _name = attrgetter("name")
 
 
-def _status(item: os.DirEntry[str]) -> os.stat_result | None:
+def _looked_at(prefix: str, item: os.DirEntry[str]) -> Item:
     try:
-        return item.stat(follow_symlinks=False)
+        status = item.stat(follow_symlinks=False)
     except OSError:
-        return None  # whoever looks at it next finds out
+        return prefix + item.name, _kind(item), None  # whoever looks at it next finds out
+    return prefix + item.name, _KINDS.get(stat.S_IFMT(status.st_mode), "other"), status
+
+
+_KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "symlink"}
 
 
 def _kind(item: os.DirEntry[str]) -> Kind:

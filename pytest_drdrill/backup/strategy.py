@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, ClassVar
 from pytest_drdrill.backup.create import create
 from pytest_drdrill.backup.errors import BackupDamaged, BackupRefused, RestoreTargetError
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType
-from pytest_drdrill.backup.progress import BackupProgress, Reporter
-from pytest_drdrill.backup.prune import PruneResult, prune
-from pytest_drdrill.backup.restore import RestoreResult, restore
-from pytest_drdrill.backup.selection import Selection
+from pytest_drdrill.backup.progress import Reporter
 from pytest_drdrill.backup.store import Store, absolute
-from pytest_drdrill.backup.verify import VerifyResult, verify
 from pytest_drdrill.clock import RealClock
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
 
+    from pytest_drdrill.backup.progress import BackupProgress
+    from pytest_drdrill.backup.prune import PruneResult
+    from pytest_drdrill.backup.restore import RestoreResult
     from pytest_drdrill.backup.retention import RetentionPolicy
+    from pytest_drdrill.backup.verify import VerifyResult
     from pytest_drdrill.clock import Clock
 
     Tell = Callable[[BackupProgress], object]
@@ -141,6 +141,9 @@ class BackupStrategy(ABC):
             BackupDamaged: what is on the disk is not what was backed up; names it.
             BackupError: the restored tree can't be written.
         """
+        from pytest_drdrill.backup.restore import restore
+        from pytest_drdrill.backup.selection import Selection
+
         selection = Selection(paths)
         stored = self._stored(job)
         try:
@@ -179,6 +182,8 @@ class BackupStrategy(ABC):
             BackupNotFound: the backup is not there.
             BackupRefused: the job was never completed, or its id could lead elsewhere.
         """
+        from pytest_drdrill.backup.verify import verify
+
         stored = self._stored(job)
         store = Store(stored.destination_path)
         told = Reporter(progress, "verify", stored.id)
@@ -234,6 +239,8 @@ class BackupStrategy(ABC):
             BackupRefused: there is no such folder, or it can't be read or written to.
             BackupLocked: another run is writing to the destination.
         """
+        from pytest_drdrill.backup.prune import prune
+
         result = prune(Store(destination), policy, self.clock, dry_run=dry_run)
         if not dry_run:
             for warning in result.warnings:

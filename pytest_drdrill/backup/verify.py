@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_drdrill.backup.contents import Contents
+from pytest_drdrill.backup.background import Background
+from pytest_drdrill.backup.contents import Check, Contents
 from pytest_drdrill.backup.errors import BackupDamaged, BackupError
 from pytest_drdrill.backup.job import MANIFEST
 from pytest_drdrill.backup.manifest import check_manifest, read_manifest
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_drdrill.backup.job import BackupJob
+
+_MOST_OPEN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,28 +139,44 @@ def _check_chain(others: Sequence[BackupJob], job: BackupJob, damage: _Damage) -
 
 def _check_contents(job: BackupJob, damage: _Damage, progress: Reporter) -> tuple[int, int]:
     files = size = position = 0
-    with Contents(job) as contents:
+    with Background() as background, Contents(job, background) as contents:
+        # What is damaged, and what may be once its hash is known, in order.
+        open_checks: list[tuple[Check, bool]] = []
         for number, entry in enumerate(read_manifest(job), 1):
             is_content = entry.type == "file" and entry.hardlink is None
-            if entry.backup in damage.tars:
-                intact = True  # the tar itself is named
-            elif entry.backup == job.id:
-                intact, position = contents.is_member(entry, position)
-            else:
-                intact = entry.type != "file" or contents.copy(entry)
-            if not intact:
-                damage.names[entry.path] = "" if entry.backup == job.id else f"in {entry.backup}"
-                # Others need no more of a member than its content.
-                if entry.type == "file" and not contents.copy(entry):
-                    damage.contents.add((entry.backup, entry.offset))
             if is_content:
                 files += 1
                 size += entry.size
+            if entry.backup not in damage.tars:  # else the tar itself is named
+                sound = True
+                if entry.backup == job.id:
+                    sound, position = contents.is_member(entry, position)
+                check = Check(entry, True)
+                if is_content or (entry.type == "file" and entry.backup != job.id):
+                    check = contents.begin_check(entry)
+                if not sound or check.outcome is not True:
+                    open_checks.append((check, sound))
+                    if len(open_checks) > _MOST_OPEN:
+                        _note(contents, open_checks, job, damage)
             progress(number, size)
+        _note(contents, open_checks, job, damage)
         own = job.manifest_id is None and job.id not in damage.tars | damage.cut
         if own and not contents.is_end(position):
             damage.names[TAR] = "its end is not that of a tar"
     return files, size
+
+
+def _note(
+    contents: Contents, open_checks: list[tuple[Check, bool]], job: BackupJob, damage: _Damage
+) -> None:
+    for check, sound in open_checks:
+        entry = check.entry
+        intact = contents.is_intact(check)
+        if not (intact and sound):
+            damage.names[entry.path] = "" if entry.backup == job.id else f"in {entry.backup}"
+        if not intact:  # others need no more of a member than its content
+            damage.contents.add((entry.backup, entry.offset))
+    open_checks.clear()
 
 
 def _concerned(store: Store, job: BackupJob, damage: _Damage) -> tuple[list[str], list[str]]:

@@ -166,6 +166,7 @@ class BackupMachine(RuleBasedStateMachine):
         self.whole = {}  # what damaged files were, by the backup's id and their name
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(capture, "LARGE", 2048)
+        self.patch.setattr(contents, "LARGE", 2048)
         self.patch.setattr(contents, "_BLOCK", 4096)  # room for a header
         self.patch.setattr(os, "fsync", lambda fd: None)  # nobody pulls the plug here
 

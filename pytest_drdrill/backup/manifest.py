@@ -287,7 +287,7 @@ def parse_line(line: bytes) -> Entry:
 
 # Most lines say nothing that needs a parser of JSON: no odd characters, no numbers out of range.
 _NUMBER = "(0|[1-9][0-9]{0,8})"
-_LONG = "(0|-?[1-9][0-9]{0,17})"
+_LONG = "(0|-?[1-9][0-9]{0,18})"
 _STRING = r'"([ !#-\[\]-~]+)"'
 _PLAIN = (
     rf'\{{"path":{_STRING},"type":"(file|folder|symlink)","size":(0|[1-9][0-9]{{0,17}}),'

@@ -23,6 +23,9 @@ END = bytes(2 * BLOCK)
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 _NAME, _PREFIX = 100, 155
 _OCTAL_7, _OCTAL_11 = 0o7777777, 0o77777777777
+_Numbers = tuple[int, int, int, int]
+_FIELDS = (b"uid", b"gid", b"size", b"mtime")
+_MOST = (_OCTAL_7, _OCTAL_7, _OCTAL_11, _OCTAL_11)
 _STAND_IN = b"GNUSparseFile.0/"  # for a program that knows no sparse files
 _LINKED, _SYMLINK, _FOLDER, _FILE, _PAX = b"1", b"2", b"5", b"0", b"x"
 
@@ -47,7 +50,9 @@ def header(entry: Entry) -> bytes:
     size = 0 if kind == _LINKED else entry.size
     mtime = entry.mtime_ns // 1_000_000_000
 
-    records = {} if kind == _LINKED else _xattrs(entry)
+    records: dict[bytes, bytes] = {}
+    if entry.xattrs is not None and kind != _LINKED:
+        records = _xattrs(entry.xattrs)
     chart = b""
     if entry.data is not None and kind == _FILE:
         chart = sparse_map(entry.data, entry.size)
@@ -64,18 +69,25 @@ def header(entry: Entry) -> bytes:
         name = short
     if len(link) > _NAME:
         records[b"linkpath"] = link
-    numbers = {b"uid": entry.uid, b"gid": entry.gid, b"size": size, b"mtime": mtime}
-    for field, number in numbers.items():
-        if not 0 <= number <= (_OCTAL_7 if field in (b"uid", b"gid") else _OCTAL_11):
-            records[field] = b"%d" % number
-            numbers[field] = 0
-    uid, gid, size, mtime = numbers.values()
-    block = _block(name, entry.mode, uid, gid, size, mtime, kind, link[:_NAME], prefix)
+    numbers = entry.uid, entry.gid, size, mtime
+    if not (mtime >= 0 and max(size, mtime) <= _OCTAL_11 and max(numbers[:2]) <= _OCTAL_7):
+        numbers = _fitting(numbers, records)
+    block = _block(name, entry.mode, *numbers, kind, link[:_NAME], prefix)
     return (_pax(records) + block if records else block) + chart
 
 
-def _xattrs(entry: Entry) -> dict[bytes, bytes]:
-    found = entry.xattrs or {}
+def _fitting(numbers: _Numbers, records: dict[bytes, bytes]) -> _Numbers:
+    """The numbers of a header, 0 for those that it has no room for, which go into a record."""
+    fits = []
+    for field, number, most in zip(_FIELDS, numbers, _MOST, strict=True):
+        if not 0 <= number <= most:
+            records[field] = b"%d" % number
+        fits.append(number if 0 <= number <= most else 0)
+    uid, gid, size, mtime = fits
+    return uid, gid, size, mtime
+
+
+def _xattrs(found: dict[str, str]) -> dict[bytes, bytes]:
     return {b"SCHILY.xattr." + os.fsencode(key): b64decode(value) for key, value in found.items()}
 
 

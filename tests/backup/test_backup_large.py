@@ -1,0 +1,182 @@
+"""Large files: copied by the kernel where it can, hashed and synced by threads beside that."""
+
+import errno
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+from backup_trees import picture
+
+from pytest_drdrill.backup import (
+    BackupDamaged,
+    BackupError,
+    BackupStatus,
+    IncrementalBackupStrategy,
+    background,
+    base,
+    pack,
+    progress,
+    restore,
+    verify,
+)
+from pytest_drdrill.backup.manifest import read_manifest
+from pytest_drdrill.backup.store import TAR
+
+SIZE = (3 << 20) + 5
+
+
+@pytest.fixture
+def large(small):
+    """Large files among small ones, one of them with two names."""
+    chance = random.Random(1)
+    for name in ("b1", "b2", "sub/b3", "y"):
+        (small / name).write_bytes(chance.randbytes(SIZE))
+    os.link(small / "b1", small / "b1-too")
+    return small
+
+
+def threads():
+    return [each.name for each in threading.enumerate() if "drdrill" in each.name]
+
+
+def held_by(fd):
+    return Path(f"/proc/self/fd/{fd}").readlink()
+
+
+def check_round_trip(full, source, vault, tmp_path):
+    job = full.create_backup(source, vault)
+    assert full.verify_backup(job).size_bytes == job.size_bytes
+    full.restore_backup(job, tmp_path / "restored")
+    assert picture(tmp_path / "restored") == picture(source)
+    assert threads() == []
+    return job
+
+
+def test_they_come_back(full, large, vault, tmp_path):
+    check_round_trip(full, large, vault, tmp_path)
+
+
+@pytest.mark.parametrize("answer", [OSError(errno.EXDEV, "other file system"), 0])
+def test_where_the_kernel_does_not_copy_they_are_read(
+    full, large, vault, tmp_path, monkeypatch, answer
+):
+    def refuse(*args, **options):
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    check_round_trip(full, large, vault, tmp_path)
+
+
+def test_copying_waits_for_hashes_that_lag_behind(full, large, vault, tmp_path, monkeypatch):
+    monkeypatch.setattr(background, "_BEHIND", 1)
+    check_round_trip(full, large, vault, tmp_path)
+
+
+def test_more_of_them_than_may_wait(full, large, vault, tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "_MOST_WAITING", 1)
+    monkeypatch.setattr(restore, "_MOST_OPEN", 1)
+    monkeypatch.setattr(verify, "_MOST_OPEN", 1)
+    check_round_trip(full, large, vault, tmp_path)
+
+
+def test_a_tree_of_small_files_starts_no_thread(full, small, vault, tmp_path, monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", None)
+    check_round_trip(full, small, vault, tmp_path)
+
+
+def test_they_go_to_the_disk_while_the_next_are_copied(full, large, vault, monkeypatch):
+    monkeypatch.setattr(pack, "_SYNC", 1 << 20)
+    real = os.fdatasync
+    synced = []
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(held_by(fd)) or real(fd))
+    job = full.create_backup(large, vault)
+    assert set(synced) == {job.path / TAR}
+    full.verify_backup(job)
+
+
+def test_a_disk_that_fails_beside_the_copying_fails_the_job(full, large, vault, monkeypatch):
+    # The kernel tells it once: who asks later hears nothing.
+    def fail(fd):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(pack, "_SYNC", 12 << 20)
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(BackupError, match=r"can't write backup .*: Input/output error") as caught:
+        full.create_backup(large, vault)
+    assert caught.value.job.status is BackupStatus.FAILED
+    assert [path.name for path in vault.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("what", ["create", "verify", "restore"])
+def test_bytes_that_a_thread_cannot_read(full, large, vault, tmp_path, monkeypatch, what):
+    job = full.create_backup(large, vault) if what != "create" else None
+    real = os.preadv
+
+    def fail(fd, buffers, offset):
+        if threading.current_thread() is not threading.main_thread():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", fail)
+    calls = {
+        "create": lambda: full.create_backup(large, vault),
+        "verify": lambda: full.verify_backup(job),
+        "restore": lambda: full.restore_backup(job, tmp_path / "restored"),
+    }
+    with pytest.raises(BackupError, match="Input/output error"):
+        calls[what]()
+    assert threads() == []
+    assert not (tmp_path / "restored").exists()
+
+
+def test_an_end_by_the_callback_leaves_nothing(full, large, vault, tmp_path, monkeypatch):
+    def stop(told):
+        if told.size_bytes > SIZE:
+            raise EOFError
+
+    def check(call, *args):
+        before = set(Path("/proc/self/fd").iterdir())
+        with pytest.raises(EOFError):
+            call(*args, progress=stop)
+        assert threads() == []
+        assert set(Path("/proc/self/fd").iterdir()) == before
+
+    monkeypatch.setattr(progress, "_INTERVAL_S", 0)
+    check(full.create_backup, large, vault)
+    assert [path.name for path in vault.iterdir()] == [".lock"]
+    job = full.create_backup(large, vault)
+    check(full.verify_backup, job)
+    check(full.restore_backup, job, tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
+
+
+def test_damage_is_named_in_the_order_of_the_tree(full, large, vault, tmp_path):
+    job = full.create_backup(large, vault)
+    entries = {entry.path: entry for entry in read_manifest(job)}
+    with (job.path / TAR).open("r+b") as tar:
+        for path in ("y", "a.txt", "b2", "z.txt"):
+            tar.seek(entries[path].offset + entries[path].size - 1)
+            byte = tar.read(1)
+            tar.seek(-1, os.SEEK_CUR)
+            tar.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(BackupDamaged) as caught:
+        full.verify_backup(job)
+    assert caught.value.damaged == ("a.txt", "b2", "y", "z.txt")
+    with pytest.raises(BackupDamaged) as caught:
+        full.restore_backup(job, tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
+
+
+def test_an_incremental_takes_over_and_adds_them(full, large, vault, tmp_path):
+    full.create_backup(large, vault)
+    (large / "b2").write_bytes(random.Random(2).randbytes(SIZE))
+    os.link(large / "y", large / "y-too")
+    strategy = IncrementalBackupStrategy()
+    job = strategy.create_backup(large, vault)
+    strategy.verify_backup(job)
+    strategy.restore_backup(job, tmp_path / "restored")
+    assert picture(tmp_path / "restored") == picture(large)

@@ -78,6 +78,17 @@ def test_so_is_a_line_with_other_bytes_in_it(entry, data):
     assert outcome(bytes(line)) == by_the_parser(bytes(line))
 
 
+NUMBER_FIELDS = ["size", "uid", "gid", "mtime_ns", "ctime_ns", "ino", "nlink", "offset"]
+
+
+@given(
+    ENTRIES, st.sampled_from(NUMBER_FIELDS), st.sampled_from(["0", "-", "-0", "+", "1" * 30, "_"])
+)
+def test_so_is_a_line_with_another_way_to_write_a_number(entry, field, begin):
+    line = entry.line().replace(f'"{field}":'.encode(), f'"{field}":{begin}'.encode())
+    assert outcome(line) == by_the_parser(line)
+
+
 def test_an_ordinary_line_needs_no_parser():
     entry = Entry("a/b", "symlink", 0, 0o777, 0, 0, 10**18, 10**18, 7, 1, target="../c")
     entry.backup = "000001-full-20260101T000000Z"

@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import stat
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.background import Background
 from pytest_drdrill.backup.base import Base, ManifestWriter
 from pytest_drdrill.backup.job import number_of
-from pytest_drdrill.backup.manifest import ROOT, Entry, head_of_line, holder_of_line, holding
+from pytest_drdrill.backup.manifest import (
+    RECORDED,
+    ROOT,
+    Entry,
+    head_of_line,
+    holder_of_line,
+    holding,
+)
 from pytest_drdrill.backup.pack import LARGE, Pack
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
-from pytest_drdrill.backup.source import Item, Kind, Source, Vanished
+from pytest_drdrill.backup.source import Item, Kind, Source, Unreadable, Vanished
 from pytest_drdrill.backup.tar import header, padding
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 
     from pytest_drdrill.backup.background import Follower
     from pytest_drdrill.backup.job import BackupJob
+    from pytest_drdrill.backup.manifest import EntryType
     from pytest_drdrill.backup.pack import Read
     from pytest_drdrill.backup.sparse import Segments
 
@@ -35,6 +43,20 @@ _WARNINGS = 1000
 """How many warnings a job keeps: they go into its metadata, which has to stay of readable size."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source is read.
+
+    Attributes:
+        paranoid: whether a file whose size, times and inode are as before is read all the same, and
+            its hash compared.
+        skip_unreadable: whether what can't be read is left out, with a warning.
+    """
+
+    paranoid: bool = False
+    skip_unreadable: bool = False
+
+
 def capture(  # noqa: PLR0913 - what is read, what is written, and how
     source: Source,
     job: BackupJob,
@@ -42,7 +64,7 @@ def capture(  # noqa: PLR0913 - what is read, what is written, and how
     manifest: BinaryIO,
     base: BackupJob | None = None,
     *,
-    paranoid: bool = False,
+    reading: Reading = Reading(),
     progress: Reporter = UNTOLD,
 ) -> None:
     """Read the source into ``tar`` and ``manifest``, and write counts and warnings into the job.
@@ -56,14 +78,13 @@ def capture(  # noqa: PLR0913 - what is read, what is written, and how
         base: an earlier backup; an entry that did not change since is not stored again, its line
             names the backup that holds it. Where nothing changed at all, nothing is written to the
             manifest, and the job's hash of it is that of the base.
-        paranoid: whether a file whose size, times and inode are as before is read all the same, and
-            its hash compared.
+        reading: how it is read.
         progress: told the entries and bytes read so far, after each entry and block.
 
     Raises:
         BackupError: something can't be read, or the source itself vanished; the message names it.
     """
-    _Capture(source, job, tar, manifest, base, paranoid=paranoid, progress=progress).run()
+    _Capture(source, job, tar, manifest, base, reading=reading, progress=progress).run()
 
 
 class _Capture:
@@ -75,11 +96,11 @@ class _Capture:
         manifest: BinaryIO,
         base: BackupJob | None,
         *,
-        paranoid: bool,
+        reading: Reading,
         progress: Reporter,
     ) -> None:
         self._source = source
-        self._paranoid = paranoid
+        self._reading = reading
         self._progress = progress
         self._read = 0
         self._holders: set[str] = set()
@@ -108,7 +129,7 @@ class _Capture:
             job.bases = sorted(self._holders - {job.id}, key=number_of)
 
     def _walk(self) -> None:
-        with_status = self._base.job is not None and not self._paranoid
+        with_status = self._base.job is not None and not self._reading.paranoid
         start: list[Item] = [(ROOT, "folder", None)]
         pending = [iter(start)]  # a listing for each folder from the root down to the current one
         while pending:
@@ -124,6 +145,10 @@ class _Capture:
                     pending.append(iter(self._source.listing(path, with_status=with_status)))
             except Vanished:
                 self._warn(f"{path!r} vanished or changed its type while it was read")
+            except Unreadable as error:
+                if not self._reading.skip_unreadable:
+                    raise
+                self._warn(f"{error}; it was left out")
         self._source.check_there()
 
     def _is_as_before(self, path: str, kind: Kind, status: os.stat_result) -> bool:
@@ -165,9 +190,6 @@ class _Capture:
         return True
 
     def _add(self, path: str, kind: Kind) -> None:
-        if kind == "other":
-            self._warn(f"{path!r} is no file, folder or symlink; it was left out")
-            return
         start = self._pack.position
         follower = None
         try:
@@ -175,7 +197,7 @@ class _Capture:
                 entry, follower = self._file(path)
             else:
                 entry = self._without_content(path, kind)
-        except Vanished:
+        except (Vanished, Unreadable):
             self._pack.rewind(start)
             raise
         if follower is None:
@@ -189,13 +211,18 @@ class _Capture:
 
     def _without_content(self, path: str, kind: Kind) -> Entry:
         status = self._source.lstat(path)
-        if stat.S_IFMT(status.st_mode) != (stat.S_IFDIR if kind == "folder" else stat.S_IFLNK):
+        found = _TYPES[stat.S_IFMT(status.st_mode)]
+        if found != kind and not (kind == "other" and found in RECORDED):
             raise Vanished
         target = self._source.readlink(path) if kind == "symlink" else None
+        if found in RECORDED:
+            self._warn(f"{path!r} is a {found}, which is recorded and can't be restored")
         known = self._base.find(path)
         if known is not None and _is_same(known, status) and known.target == target:
             return known
         entry = self._entry(path, status, target=target)
+        if found in RECORDED:
+            return entry
         entry.xattrs = self._source.xattrs(path)
         self._pack.write(header(entry))
         entry.offset = self._pack.position
@@ -219,7 +246,7 @@ class _Capture:
         if (first := self._first_name(status)) is not None:
             return self._further_name(path, first)
         known.hardlink = None
-        by_times = known.ctime_ns and not self._paranoid
+        by_times = known.ctime_ns and not self._reading.paranoid
         if by_times or self._has_content(path, status, known):
             return self._counted(known, status)
         return None
@@ -358,7 +385,7 @@ class _Capture:
         mode = status.st_mode
         return Entry(
             path=path,
-            type="file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "symlink",
+            type=_TYPES[stat.S_IFMT(mode)],
             size=size,
             mode=stat.S_IMODE(mode),
             uid=status.st_uid,
@@ -378,10 +405,21 @@ class _Capture:
             self._unnamed += 1
 
 
+_TYPES: dict[int, EntryType] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "device",
+    stat.S_IFCHR: "device",
+}
+
+
 def _is_same(entry: Entry, status: os.stat_result) -> bool:
-    kinds = {"file": stat.S_IFREG, "folder": stat.S_IFDIR, "symlink": stat.S_IFLNK}
     return (
-        status.st_mode == kinds[entry.type] | entry.mode
+        _TYPES[stat.S_IFMT(status.st_mode)] == entry.type
+        and stat.S_IMODE(status.st_mode) == entry.mode
         and (entry.type != "file" or status.st_size == entry.size)
         and status.st_mtime_ns == entry.mtime_ns
         and status.st_ctime_ns == (entry.ctime_ns or status.st_ctime_ns)

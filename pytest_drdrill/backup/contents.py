@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pytest_drdrill.backup.errors import BackupDamaged
+from pytest_drdrill.backup.manifest import RECORDED
 from pytest_drdrill.backup.pack import LARGE
 from pytest_drdrill.backup.regular import open_regular
 from pytest_drdrill.backup.store import TAR
@@ -132,6 +133,8 @@ class Contents:
         Returns:
             The answer, and the position of the next member.
         """
+        if entry.type in RECORDED:
+            return True, position
         tar = self._tar(self._job.id)
         head = header(entry)
         start = position + len(head)

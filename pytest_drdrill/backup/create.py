@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pytest_drdrill.backup.capture import capture
+from pytest_drdrill.backup.capture import Reading, capture
 from pytest_drdrill.backup.errors import BackupError, BackupRefused
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType, make_id
 from pytest_drdrill.backup.progress import Reporter
@@ -31,7 +31,7 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
     clock: Clock,
     *,
     choose_base: Callable[[Sequence[BackupJob]], BackupJob | None] = lambda _: None,
-    paranoid: bool = False,
+    reading: Reading = Reading(),  # noqa: B008 - frozen
     progress: Callable[[BackupProgress], object] | None = None,
 ) -> BackupJob:
     """Make a backup, as ``BackupStrategy.create_backup`` describes.
@@ -44,7 +44,7 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
         choose_base: which of the destination's backups, newest first, this one builds on; without
             one, or where quick verification finds that one damaged, it becomes a full backup.
             Called as the one writer.
-        paranoid: whether every file is read, whatever its times say.
+        reading: how the source is read.
         progress: told how far it came.
     """
     created_at = clock.now()
@@ -70,7 +70,7 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
         )
         told = Reporter(progress, "backup", job.id)
         try:
-            _run(job, store, clock, base, paranoid=paranoid, progress=told)
+            _run(job, store, clock, base, reading, told)
             told.end()
             job.completed_at = clock.now()
             job.status = BackupStatus.COMPLETED
@@ -124,13 +124,12 @@ def _check_source(folder: Path) -> None:
         raise BackupRefused(f"the source {folder} is no folder")
 
 
-def _run(  # noqa: PLR0913 - as create()
+def _run(  # noqa: PLR0913, PLR0917 - as create()
     job: BackupJob,
     store: Store,
     clock: Clock,
     base: BackupJob | None,
-    *,
-    paranoid: bool,
+    reading: Reading,
     progress: Reporter,
 ) -> None:
     job.started_at = clock.now()
@@ -144,7 +143,7 @@ def _run(  # noqa: PLR0913 - as create()
         (job.path / MANIFEST).open("xb", _BUFFER) as manifest,
     ):
         job.recovery_point = clock.now()
-        capture(source, job, tar, manifest, base, paranoid=paranoid, progress=progress)
+        capture(source, job, tar, manifest, base, reading=reading, progress=progress)
         if base is not None and job.manifest_sha256 == base.manifest_sha256:
             store.drop_contents(job.id)
             job.manifest_id = base.manifest_id or base.id

@@ -60,12 +60,12 @@ class BackupJob:
         recovery_point: the moment it *began* reading the source: what was written later may be
             missing.
         warnings: what a reader of the backup should know: files that vanished or kept changing
-            while they were read, and entries that no backup can hold (FIFOs, sockets, devices);
-            the first thousand, and how many more there were.
+            while they were read, FIFOs, sockets and devices, which are recorded only, and what was
+            skipped as it can't be read; the first thousand, and how many more there were.
         stored_bytes: bytes of this backup's own ``data.tar``; 0 where nothing had changed, and it
             has none.
         file_count: regular files in the tree, every name of a hard-linked one counted.
-        entry_count: all entries: files, folders (the source itself too) and symlinks.
+        entry_count: all entries, the source itself and what is only recorded among them.
         parent_id: the backup that this one was compared with, or None for a self-contained one.
         parent_sha256: that one's ``manifest_sha256`` at the time.
         bases: ids of the earlier backups that hold bytes of this one, the oldest first.

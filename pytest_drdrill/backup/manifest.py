@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from pytest_drdrill.backup.job import BackupJob
     from pytest_drdrill.backup.sparse import Segments
 
-EntryType = Literal["file", "folder", "symlink"]
+EntryType = Literal["file", "folder", "symlink", "fifo", "socket", "device"]
 """What an entry can be. A hard link is a file that names the first path of its file."""
+RECORDED: tuple[EntryType, ...] = ("fifo", "socket", "device")
+"""What has no content to store: its line says that it was there, and nothing restores it."""
 
 ROOT = "."
 _LINE = 1 << 20  # a path and a target near PATH_MAX, every byte escaped, take 50 KiB
@@ -46,7 +48,7 @@ class Entry:
 
     Attributes:
         path: where it is, relative to the source, with ``/`` between parts; ``.`` is the source.
-        type: file, folder or symlink.
+        type: file, folder, symlink, fifo, socket or device.
         size: bytes of a file's content, 0 for all else.
         mode: permission bits, ``0o7777`` at most.
         uid: number of its owner.
@@ -290,7 +292,7 @@ _NUMBER = "(0|[1-9][0-9]{0,8})"
 _LONG = "(0|-?[1-9][0-9]{0,18})"
 _STRING = r'"([ !#-\[\]-~]+)"'
 _PLAIN = (
-    rf'\{{"path":{_STRING},"type":"(file|folder|symlink)","size":(0|[1-9][0-9]{{0,17}}),'
+    rf'\{{"path":{_STRING},"type":"(file|folder|symlink|fifo|socket|device)","size":(0|[1-9][0-9]{{0,17}}),'
     rf'"mode":"([0-7]{{4}})","uid":{_NUMBER},"gid":{_NUMBER},"mtime_ns":{_LONG},"ctime_ns":{_LONG},'
     rf'"ino":(0|[1-9][0-9]{{0,17}}),"nlink":{_NUMBER},(?:"target":{_STRING},)?'
     rf'(?:"hardlink":{_STRING},)?(?:"sha256":"([0-9a-f]{{64}})",)?'
@@ -380,7 +382,7 @@ def _check_kind(entry: Entry) -> None:
         raise ValueError(f"{entry.path!r} has content, but is no file")
     if entry.type == "symlink":
         _check_name(entry.target)
-    elif entry.target is not None or entry.type not in ("file", "folder"):
+    elif entry.target is not None or entry.type not in ("file", "folder", *RECORDED):
         raise ValueError(f"{entry.path!r} is of type {_shown(entry.type)}")
 
 

@@ -117,10 +117,14 @@ class Pack:
         entry.offset = self._flushed
         follower = self._background.follow(self._fd)
         left = entry.size  # what a growing file gains meanwhile is left for the next backup
-        while left and (count := self._copy(copy, read, min(left, _PIECE))):
-            follower.wrote(self._flushed - count, self._flushed)
-            left -= count
-            tell(entry.size - left)
+        try:
+            while left and (count := self._copy(copy, read, min(left, _PIECE))):
+                follower.wrote(self._flushed - count, self._flushed)
+                left -= count
+                tell(entry.size - left)
+        except BaseException:
+            follower.give_up()
+            raise
         follower.end()
         if left:  # it shrank: its header has to say so
             entry.size -= left

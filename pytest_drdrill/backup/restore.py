@@ -16,7 +16,7 @@ from pytest_drdrill.backup.background import Background
 from pytest_drdrill.backup.contents import Contents
 from pytest_drdrill.backup.errors import BackupDamaged, BackupError, RestoreTargetError
 from pytest_drdrill.backup.job import MANIFEST, is_id
-from pytest_drdrill.backup.manifest import ROOT, read_manifest
+from pytest_drdrill.backup.manifest import RECORDED, ROOT, read_manifest
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.remove import remove_tree
 from pytest_drdrill.backup.store import refuse_overlap
@@ -47,8 +47,8 @@ class RestoreResult:
         file_count: files, every name of a hard-linked one counted.
         size_bytes: bytes written to them, hard-linked ones counted once.
         warnings: what could not be done beside the restore itself: owners that could not be given
-            back, setuid and setgid bits left out for that, a replaced folder that could not be
-            removed.
+            back, setuid and setgid bits left out for that, FIFOs, sockets and devices, a replaced
+            folder that could not be removed.
     """
 
     job_id: str
@@ -186,6 +186,7 @@ class _Writer:
         self._gives_owners = os.geteuid() == 0
         self._without_bits: list[str] = []  # what lost its setuid or setgid bit with its owner
         self._owners_left = False
+        self._recorded: list[str] = []
         self._without_xattrs: dict[str, list[str]] = {}
         # Whether what was written is what was backed up: for large files that comes out later.
         self._checks: deque[Check] = deque()
@@ -206,6 +207,8 @@ class _Writer:
             self._give_owner(entry, entry.path)
             self._give_xattrs(entry)
             self._give_time(entry)
+        elif entry.type in RECORDED:
+            self._recorded.append(entry.path)
         else:
             self._put_file(entry)
 
@@ -219,6 +222,9 @@ class _Writer:
             self._result.warnings.append(
                 f"{lost[0]!r}{more} lost setuid and setgid, as the owner could not be given back"
             )
+        if recorded := self._recorded:
+            more = f" and {len(recorded) - 1} more" if len(recorded) > 1 else ""
+            self._result.warnings.append(f"{recorded[0]!r}{more}, recorded only, can't be restored")
         for name, paths in self._without_xattrs.items():
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             self._result.warnings.append(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.backup.sparse import Segments
 
 Kind = Literal["file", "folder", "symlink", "other"]
+"""What a listing can tell without a further look."""
 Item = tuple[str, Kind, os.stat_result | None]
 """A path, what it is, and its status where that was asked for."""
 _MANY = 20_000
@@ -36,11 +37,15 @@ class Vanished(Exception):  # noqa: N818 - an event of the walk, caught there
     """The path is gone, or is of another type than it was when its folder was listed."""
 
 
+class Unreadable(BackupError):  # noqa: N818 - named like its siblings
+    """Something in the source can't be read."""
+
+
 class Source:
     """An open source folder; paths are relative to it and resolved from its descriptor.
 
-    Every method raises ``Vanished`` for a path that is gone, and ``BackupError`` naming the path
-    for one that can't be read.
+    Every method raises ``Vanished`` for a path that is gone, and ``Unreadable`` naming the path for
+    one that can't be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -193,7 +198,9 @@ class Source:
         if error.errno in _VANISHED and path != ROOT:
             raise Vanished from error
         shown = self.root if path == ROOT else self.root / path
-        raise BackupError(f"can't read {str(shown)!r}: {error.strerror}") from error
+        # Without the source itself there is nothing to go on with.
+        kind = BackupError if path == ROOT else Unreadable
+        raise kind(f"can't read {str(shown)!r}: {error.strerror}") from error
 
 
 _name = attrgetter("name")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pytest_drdrill.backup.capture import Reading
 from pytest_drdrill.backup.create import create
 from pytest_drdrill.backup.errors import BackupDamaged, BackupRefused, RestoreTargetError
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType
@@ -37,13 +38,26 @@ class BackupStrategy(ABC):
     Args:
         clock: where the moments of jobs come from; the real clock by default.
         on_event: told what was done, as ``("backup completed", "000001-full-...: 3 files ...")``.
+        unreadable: what becomes of a backup whose source holds a file or folder that can't be read:
+            ``"fail"``: the job fails, naming it; ``"skip"``: it is left out, a folder with all that
+            it holds, and a warning of the completed job names it.
+
+    Raises:
+        BackupRefused: ``unreadable`` is neither.
     """
 
     backup_type: ClassVar[BackupType]
 
     def __init__(
-        self, *, clock: Clock | None = None, on_event: Callable[[str, str], object] | None = None
+        self,
+        *,
+        clock: Clock | None = None,
+        on_event: Callable[[str, str], object] | None = None,
+        unreadable: Literal["fail", "skip"] = "fail",
     ) -> None:
+        if unreadable not in ("fail", "skip"):
+            raise BackupRefused(f"unreadable is 'fail' or 'skip', not {unreadable!r:.80}")
+        self.unreadable = unreadable
         self.clock: Clock = RealClock() if clock is None else clock
         self._on_event = on_event
 
@@ -79,9 +93,9 @@ class BackupStrategy(ABC):
 
         Returns:
             The completed job, published and on the disk. Its warnings name what a reader should
-            know: files that vanished or kept changing while they were read, FIFOs, sockets and
-            devices, which are left out; and why it is a full backup, where it was to build on an
-            earlier one that is missing or damaged.
+            know: files that vanished or kept changing while they were read; FIFOs, sockets and
+            devices, which are recorded and can't be restored; what was skipped; and why it is a
+            full backup, where it was to build on an earlier one that is missing or damaged.
 
         Raises:
             TypeError: a path is no text.
@@ -89,8 +103,9 @@ class BackupStrategy(ABC):
                 destination can't be written to, holds the backups of another source or a leftover
                 that can't be removed. Nothing was backed up.
             BackupLocked: another run is writing to the destination.
-            BackupError: something in the source can't be read, or the destination can't take it;
-                carries the job, its status failed. Earlier backups are untouched.
+            BackupError: something in the source can't be read (see ``unreadable``), or the
+                destination can't take it; carries the job, its status failed. Earlier backups are
+                untouched.
         """
         job = create(
             source,
@@ -98,7 +113,7 @@ class BackupStrategy(ABC):
             self.backup_type,
             self.clock,
             choose_base=self.choose_base,
-            paranoid=paranoid,
+            reading=Reading(paranoid, self.unreadable == "skip"),
             progress=progress,
         )
         self._tell("backup completed", f"{job.id}: {_size(job)}")

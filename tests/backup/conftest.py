@@ -6,7 +6,8 @@ import pytest
 from backup_site import Site
 from backup_trees import make_tree, ordinary_user
 
-from pytest_drdrill.backup import FullBackupStrategy
+# Imported before a test gives up root's rights: root's Python may be out of reach then.
+from pytest_drdrill.backup import FullBackupStrategy, prune, restore, verify  # noqa: F401
 
 
 @pytest.fixture

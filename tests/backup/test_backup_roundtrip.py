@@ -13,11 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from backup_trees import make_tree, picture
+from backup_trees import make_tree, picture, rest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_drdrill.backup import BackupJob, BackupStatus, BackupType, FullBackupStrategy
+from needs import lacks
+from pytest_drdrill.backup import (
+    BackupJob,
+    BackupStatus,
+    BackupType,
+    FullBackupStrategy,
+    IncrementalBackupStrategy,
+)
+from pytest_drdrill.backup.manifest import read_manifest
 
 
 def test_every_kind_of_entry_comes_back(full, source, vault, tmp_path):
@@ -158,18 +166,57 @@ def test_a_vault_can_be_moved(full, small, vault, tmp_path):
     assert picture(tmp_path / "restored") == picture(small)
 
 
-def test_what_no_backup_can_hold_is_a_warning(full, small, vault, tmp_path):
-    os.mkfifo(small / "pipe")
+def test_what_holds_no_content_is_recorded_with_a_note(full, small, vault, tmp_path):
+    os.mkfifo(small / "pipe", 0o640)
     with socket.socket(socket.AF_UNIX) as server:
         # Bound by a short name: a socket's path holds 108 bytes only.
         folder = os.open(small, os.O_RDONLY)
         server.bind(f"/proc/self/fd/{folder}/sock")
         os.close(folder)
         job = full.create_backup(small, vault)
-    assert [text.split()[0] for text in job.warnings] == ["'pipe'", "'sock'"]
-    full.restore_backup(job, tmp_path / "restored")
+    assert job.warnings == [
+        "'pipe' is a fifo, which is recorded and can't be restored",
+        "'sock' is a socket, which is recorded and can't be restored",
+    ]
+    known = {entry.path: entry for entry in read_manifest(job)}
+    assert (known["pipe"].type, known["pipe"].mode) == ("fifo", 0o640)
+    assert known["sock"].type == "socket"
+    assert (job.file_count, job.entry_count) == (3, 7)
+    full.verify_backup(job)
+    result = full.restore_backup(job, tmp_path / "restored")
+    assert result.warnings == ["'pipe' and 1 more, recorded only, can't be restored"]
     assert {path.name for path in (tmp_path / "restored").iterdir()} == {"a.txt", "sub", "z.txt"}
     assert full.list_backups(vault)[0].warnings == job.warnings
+
+
+def test_what_is_only_recorded_is_unchanged_as_well(small, vault, tmp_path):
+    os.mkfifo(small / "pipe")
+    rest()
+    strategy = IncrementalBackupStrategy()
+    strategy.create_backup(small, vault)
+    job = strategy.create_backup(small, vault)
+    assert job.manifest_id is not None
+    assert job.warnings == ["'pipe' is a fifo, which is recorded and can't be restored"]
+    (small / "pipe").chmod(0o600)
+    job = strategy.create_backup(small, vault)
+    assert job.manifest_id is None
+    strategy.verify_backup(job)
+    (small / "pipe").unlink()
+    (small / "pipe").write_text("a file by now")
+    job = strategy.create_backup(small, vault)
+    assert job.warnings == []
+    strategy.restore_backup(job, tmp_path / "restored")
+    assert picture(tmp_path / "restored") == picture(small)
+
+
+def test_a_device_is_recorded(full, small, vault):
+    try:
+        os.mknod(small / "null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        lacks("the right to make a device: run the tests as root")
+    job = full.create_backup(small, vault)
+    assert job.warnings == ["'null' is a device, which is recorded and can't be restored"]
+    full.verify_backup(job)
 
 
 NAMES = st.binary(min_size=1, max_size=12).filter(

@@ -8,8 +8,8 @@ from collections import deque
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from pytest_drdrill.backup.errors import BackupDamaged
-from pytest_drdrill.backup.manifest import ROOT, check_manifest, parse_line
+from pytest_drdrill.backup.errors import BackupDamaged, BackupError
+from pytest_drdrill.backup.manifest import LINE, ROOT, check_manifest, parse_line
 from pytest_drdrill.backup.regular import open_regular
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class ManifestWriter:
 
     def add(self, entry: Entry) -> None:
         """The line of an entry: that of the base, where it is the entry that the base gave last."""
-        line = entry.line()
+        line = _line(entry)
         if entry is self._base.entry and self._base.take() == line:
             self.add_known(line)
             return
@@ -196,13 +196,23 @@ class ManifestWriter:
                 entry.sha256 = follower.digest()
                 if not entry.sha256:
                     raise OSError(errno.EIO, f"{entry.path!r} was cut off in it")
-                first = entry.line()
+                first = _line(entry)
             self._waiting.popleft()
             self._write(first)
 
     def _write(self, line: bytes) -> None:
         self._digest.update(line)
         self._file.write(line)
+
+
+def _line(entry: Entry) -> bytes:
+    line = entry.line()
+    if len(line) > LINE:  # no reader would take it
+        raise BackupError(
+            f"can't back up {entry.path!r}: its attributes take {len(line):,} bytes in the manifest, "
+            f"and {LINE:,} are the most"
+        )
+    return line
 
 
 def _key(path: str) -> list[str]:

@@ -34,7 +34,7 @@ RECORDED: tuple[EntryType, ...] = ("fifo", "socket", "device")
 """What has no content to store: its line says that it was there, and nothing restores it."""
 
 ROOT = "."
-_LINE = 1 << 20  # a path and a target near PATH_MAX, every byte escaped, take 50 KiB
+LINE = 1 << 20  # a path and a target near PATH_MAX, every byte escaped, take 50 KiB
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOLDER = b'"backup":"'
 _text = json.encoder.encode_basestring_ascii
@@ -185,7 +185,7 @@ def check_manifest(job: BackupJob) -> None:
     digest = sha256()
     try:
         with os.fdopen(open_regular(job.manifest_path), "rb") as file:
-            while block := file.read(_LINE):
+            while block := file.read(LINE):
                 digest.update(block)
     except OSError as error:
         raise _unreadable(job, error) from error
@@ -222,7 +222,7 @@ def _checked_entries(readline: Callable[[int], bytes], job: BackupJob) -> Iterat
     open_folders: list[str] = []
     previous: list[str] = []
     try:
-        while line := readline(_LINE):
+        while line := readline(LINE):
             number += 1
             entry = parse_line(line)
             if not open_folders:

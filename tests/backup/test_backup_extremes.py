@@ -14,6 +14,7 @@ from needs import lacks
 from pytest_drdrill.backup import BackupError, capture
 from pytest_drdrill.backup import store as store_module
 from pytest_drdrill.backup.manifest import Entry, parse_line
+from pytest_drdrill.backup.source import Source
 
 SECONDS = 2**63
 BEYOND_64_BITS = 10_413_792_000_123_456_789  # the year 2300, in nanoseconds
@@ -121,3 +122,18 @@ def test_paths_as_long_as_the_kernel_takes(full, vault, tmp_path, length):
     result = full.restore_backup(job, tmp_path / "r", replace=True)
     assert result.warnings == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r", "s", "vault"]
+
+
+def test_attributes_that_no_reader_takes_fail_the_job(full, small, vault, monkeypatch):
+    # More than ext4 keeps for a file; others keep it.
+    real = Source.xattrs
+
+    def many(self, path, fd=None):
+        if path != "a.txt":
+            return real(self, path, fd)
+        return {f"user.{number}": "A" * 65536 for number in range(20)}
+
+    monkeypatch.setattr(Source, "xattrs", many)
+    with pytest.raises(BackupError, match=r"can't back up 'a.txt': its attributes take 1,31\d,"):
+        full.create_backup(small, vault)
+    assert full.list_backups(vault) == []

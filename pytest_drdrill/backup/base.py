@@ -209,8 +209,8 @@ def _line(entry: Entry) -> bytes:
     line = entry.line()
     if len(line) > LINE:  # no reader would take it
         raise BackupError(
-            f"can't back up {entry.path!r}: its attributes take {len(line):,} bytes in the manifest, "
-            f"and {LINE:,} are the most"
+            f"can't back up {entry.path!r}: its attributes take {len(line):,} bytes in the "
+            f"manifest, and {LINE:,} are the most"
         )
     return line
 

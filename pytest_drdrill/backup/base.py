@@ -13,6 +13,7 @@ from pytest_drdrill.backup.manifest import LINE, ROOT, check_manifest, parse_lin
 from pytest_drdrill.backup.regular import open_regular
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from pytest_drdrill.backup.background import Follower
@@ -45,7 +46,8 @@ class Base:
         if job is not None:
             check_manifest(job)
             self._file = os.fdopen(open_regular(job.manifest_path), "rb", _BUFFER)
-            self._line = self._file.readline()
+            self._readline = self._file.readline
+            self._line = self._readline()
 
     def __enter__(self) -> Self:
         return self
@@ -71,14 +73,19 @@ class Base:
 
     def take_same(self, head: bytes) -> bytes | None:
         """Pass the present line, if it begins so, and give it."""
-        return self.take() if self._line.startswith(head) else None
+        line = self._line
+        if not line.startswith(head):
+            return None
+        self.position += len(line)
+        self._line = self._readline()
+        self.entry = None
+        return line
 
     def take(self) -> bytes:
         """Pass the present line, and give it."""
-        assert self._file is not None
         line = self._line
         self.position += len(line)
-        self._line = self._file.readline()
+        self._line = self._readline()
         self.entry = None
         return line
 
@@ -96,11 +103,13 @@ class Base:
             self.take()
         return None
 
-    def begin(self, size: int) -> bytes:
-        """The first bytes of the manifest."""
+    def beginning(self, size: int) -> Iterator[bytes]:
+        """The first bytes of the manifest, by pieces."""
         assert self.job is not None
         with os.fdopen(open_regular(self.job.manifest_path), "rb") as file:
-            return file.read(size)
+            while size and (piece := file.read(min(size, _BUFFER))):
+                size -= len(piece)
+                yield piece
 
     def _parsed(self) -> Entry:
         try:
@@ -126,6 +135,7 @@ class ManifestWriter:
         self._file = file
         self._base = base
         self._digest = sha256()
+        self._unwritten = bytearray()
         self._shared: int | None = None if base.job is None else 0
         # What waits for a hash, each with whom it waits for, and the lines after that.
         self._waiting: deque[tuple[Entry, Follower] | bytes] = deque()
@@ -172,11 +182,13 @@ class ManifestWriter:
             return self._base.job.manifest_sha256
         self._part()
         self.settle()
+        self._flush()
         return self._digest.hexdigest()
 
     def _part(self) -> None:
         if self._shared is not None:
-            self._put(self._base.begin(self._shared))
+            for piece in self._base.beginning(self._shared):
+                self._write(piece)
             self._shared = None
 
     def _put(self, line: bytes) -> None:
@@ -201,8 +213,14 @@ class ManifestWriter:
             self._write(first)
 
     def _write(self, line: bytes) -> None:
-        self._digest.update(line)
-        self._file.write(line)
+        self._unwritten += line
+        if len(self._unwritten) > _BUFFER:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._digest.update(self._unwritten)
+        self._file.write(self._unwritten)
+        self._unwritten.clear()
 
 
 def _line(entry: Entry) -> bytes:

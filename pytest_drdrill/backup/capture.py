@@ -133,22 +133,21 @@ class _Capture:
         start: list[Item] = [(ROOT, "folder", None)]
         pending = [iter(start)]  # a listing for each folder from the root down to the current one
         while pending:
-            item = next(pending[-1], None)
-            if item is None:
+            for path, kind, status in pending[-1]:  # goes on where it was left
+                try:
+                    if status is None or not self._is_as_before(path, kind, status):
+                        self._add(path, kind)
+                    if kind == "folder":
+                        pending.append(iter(self._source.listing(path, with_status=with_status)))
+                        break
+                except Vanished:
+                    self._warn(f"{path!r} vanished or changed its type while it was read")
+                except Unreadable as error:
+                    if not self._reading.skip_unreadable:
+                        raise
+                    self._warn(f"{error}; it was left out")
+            else:
                 pending.pop()
-                continue
-            path, kind, status = item
-            try:
-                if status is None or not self._is_as_before(path, kind, status):
-                    self._add(path, kind)
-                if kind == "folder":
-                    pending.append(iter(self._source.listing(path, with_status=with_status)))
-            except Vanished:
-                self._warn(f"{path!r} vanished or changed its type while it was read")
-            except Unreadable as error:
-                if not self._reading.skip_unreadable:
-                    raise
-                self._warn(f"{error}; it was left out")
         self._source.check_there()
 
     def _is_as_before(self, path: str, kind: Kind, status: os.stat_result) -> bool:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pytest_drdrill.backup.progress import BackupProgress
     from pytest_drdrill.clock import Clock
 
-_BUFFER = 1 << 20
-
 
 def create(  # noqa: PLR0913 - what a strategy decides, by keyword
     source: str | os.PathLike[str],
@@ -140,7 +138,7 @@ def _run(  # noqa: PLR0913, PLR0917 - as create()
     with (
         Source(job.source_path) as source,
         (job.path / TAR).open("x+b", buffering=0) as tar,
-        (job.path / MANIFEST).open("xb", _BUFFER) as manifest,
+        (job.path / MANIFEST).open("xb") as manifest,
     ):
         job.recovery_point = clock.now()
         capture(source, job, tar, manifest, base, reading=reading, progress=progress)

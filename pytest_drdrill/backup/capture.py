@@ -268,8 +268,6 @@ class _Capture:
             if entry.size == status.st_size and _moments(after) == _moments(status):
                 break
             if attempt < _ATTEMPTS:
-                if follower is not None:
-                    follower.give_up()
                 self._pack.rewind(start)
         else:
             self._warn(

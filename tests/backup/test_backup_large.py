@@ -122,6 +122,7 @@ def test_bytes_that_a_thread_cannot_read(full, large, vault, tmp_path, monkeypat
         return real(fd, buffers, offset)
 
     monkeypatch.setattr(os, "preadv", fail)
+    monkeypatch.setattr(background, "_BEHIND", 1)  # nobody waits for what is not read any more
     calls = {
         "create": lambda: full.create_backup(large, vault),
         "verify": lambda: full.verify_backup(job),
@@ -131,6 +132,33 @@ def test_bytes_that_a_thread_cannot_read(full, large, vault, tmp_path, monkeypat
         calls[what]()
     assert threads() == []
     assert not (tmp_path / "restored").exists()
+
+
+def test_a_disk_that_is_full_in_mid_restore(full, large, vault, tmp_path, monkeypatch):
+    job = full.create_backup(large, vault)
+    real = os.copy_file_range
+    left = [5]
+
+    def fill_up(*args, **options):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*args, **options)
+
+    write = os.write
+
+    def write_nothing_more(fd, data):
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, data)
+
+    (tmp_path / "restored").mkdir()
+    monkeypatch.setattr(os, "copy_file_range", fill_up)
+    monkeypatch.setattr(os, "write", write_nothing_more)
+    with pytest.raises(BackupError, match="No space left on device"):
+        full.restore_backup(job, tmp_path / "restored")
+    assert threads() == []
+    assert list((tmp_path / "restored").iterdir()) == []
 
 
 def test_an_end_by_the_callback_leaves_nothing(full, large, vault, tmp_path, monkeypatch):

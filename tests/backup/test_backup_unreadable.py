@@ -103,6 +103,20 @@ def test_the_source_itself_is_never_left_out(skipping, open_folder, as_user):
         skipping.create_backup(source, open_folder / "vault")
 
 
+def test_nor_when_it_fails_while_it_is_listed(skipping, small, vault, monkeypatch):
+    real = os.scandir
+
+    def fail(of):
+        if isinstance(of, int) and Path(f"/proc/self/fd/{of}").readlink() == small:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(of)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(BackupError, match=r"can't read '.*/small': Input/output error"):
+        skipping.create_backup(small, vault)
+    assert skipping.list_backups(vault) == []
+
+
 def test_without_that_policy_the_job_fails(full, closed, as_user):
     source, vault = closed
     with as_user(), pytest.raises(BackupError, match="closed'") as caught:

@@ -14,6 +14,7 @@ from pytest_drdrill.backup import (
     BackupRefused,
     RestoreTargetError,
     restore,
+    settle,
     swap,
 )
 from pytest_drdrill.backup.contents import Contents
@@ -216,6 +217,11 @@ def test_what_can_not_be_put_back_is_kept_and_named(
         assert picture(aside) == before
     else:
         assert (aside / "0").read_text() == "older alpha"
+    # As after a kill: the next restore, though it is refused itself, puts it back.
+    (stage,) = target.parent.glob(".target.restoring-*")
+    with pytest.raises(RestoreTargetError, match="is not empty"):
+        full.restore_backup(job, target)
+    assert (target / "a.txt").read_text() == "older alpha"
 
 
 def test_a_swap_in_two_steps_does_the_same(full, job, small, target, no_exchange):
@@ -250,11 +256,12 @@ def test_an_old_tree_that_can_not_be_removed_is_named(full, job, small, target, 
     def stuck(path):
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(swap, "remove_tree", stuck)
+    monkeypatch.setattr(settle, "remove_tree", stuck)
     result = full.restore_backup(job, target, replace=True)
     assert picture(target) == picture(small)
     (warning,) = result.warnings
-    assert "what was replaced could not be removed from" in warning
+    (left,) = target.parent.glob(".target.*")
+    assert warning == f"the leftover {left} of a restore can't be removed: Input/output error"
 
 
 def test_a_tree_deeper_than_the_stack(full, vault, tmp_path):

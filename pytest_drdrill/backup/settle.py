@@ -174,8 +174,8 @@ def _settle_paths(
     if not any(is_there(stage / unit) for unit in units):
         _drop_old(aside, done)
         return
-    # From the last one back: killed here too, what is where still tells how far it came.
-    for number, unit in reversed(list(enumerate(units))):
+    # No unit lies in another one. Killed here too, what is where still tells how far it came.
+    for number, unit in enumerate(units):
         new, old, place = stage / unit, aside / str(number), target / unit
         if not _leads_to(target, unit):
             continue
@@ -185,12 +185,10 @@ def _settle_paths(
         if is_there(old) and not is_there(place):
             old.rename(place)
             done.undone = True
-    try:
-        aside.rmdir()
-    except OSError as error:
-        if error.errno not in _FILLED:
-            raise
+    if any(is_there(aside / str(number)) for number in range(len(units))):
         done.left.append(_kept(aside, target))
+    else:
+        aside.rmdir()
 
 
 def _leads_to(target: Path, unit: str) -> bool:

@@ -120,6 +120,14 @@ class BackupStrategy(ABC):
         nanosecond, symlinks and hard links come back; owners do when run as
         root; without its owner, an entry loses its setuid and setgid bits.
 
+        A run that is killed leaves ``restore_path`` as it was or as it was to be; but several
+        ``paths`` take their places one after the other, so some may be new and some old then, and
+        where the file system can't have two paths change places, what is replaced may be missing.
+        The next restore to ``restore_path``, whatever it is to bring, undoes such a run before
+        anything else, even if it is then refused, and clears what it left beside ``restore_path``,
+        where a file ``.NAME.restore-...`` says what that is. Until then, leave that file and what
+        has a name such as ``.NAME.replaced-...`` alone: it may hold the only copy of the old.
+
         Args:
             job: what to restore, from ``create_backup`` or ``list_backups``.
             restore_path: the folder to restore to: missing (its parents are made) or empty.
@@ -134,7 +142,9 @@ class BackupStrategy(ABC):
             TypeError: ``job`` is no BackupJob, or a path is no text.
             RestoreTargetError: ``restore_path`` is not empty (be it that it was filled during the
                 restore), no folder, a symlink, out of reach, or overlaps with the backups; or it
-                is a mount point, or one lies where something would be replaced.
+                is a mount point, or one lies where something would be replaced; or what has the
+                name of its journal is none.
+            BackupLocked: another run is restoring to ``restore_path``.
             BackupNotFound: the backup is not there.
             BackupRefused: the job was never completed, its id or a path could lead elsewhere, or
                 the backup holds no such path.

@@ -159,6 +159,14 @@ def test_a_path_is_kept_where_something_else_has_its_place(full, job, target, di
     assert (target / "sub" / "b.txt").read_text() == "older beta"
 
 
+def test_a_new_path_that_somebody_removed_is_no_obstacle(full, job, target, die):
+    die(os, "rename", calls=2, paths=["a.txt", "sub/b.txt"])
+    (target / "a.txt").unlink()
+    full.restore_backup(job, target, replace=True, paths=["z.txt"])
+    assert beside(target) == []
+    assert (target / "a.txt").read_text() == "older alpha"
+
+
 @pytest.mark.parametrize("instead", ["symlink", "file", "nothing"])
 def test_a_path_goes_back_through_no_symlink(full, job, target, tmp_path, die, instead):
     die(os, "rename", calls=3, paths=["a.txt", "sub/b.txt"])
@@ -434,8 +442,25 @@ def test_a_journal_that_another_run_removes_just_then(full, job, target, monkeyp
         flock(fd, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    full.restore_backup(job, target, replace=True)
+    seen = []
+    full.restore_backup(job, target, replace=True, progress=lambda _: seen.append(beside(target)))
+    assert removed[0].name in seen[0]
     assert beside(target) == []
+
+
+def test_a_child_that_was_forked_meanwhile_holds_nothing(full, job, target):
+    children = []
+
+    def fork(progress):
+        if not children:
+            children.append(os.fork())
+            if not children[0]:
+                signal.pause()
+
+    full.restore_backup(job, target, replace=True, progress=fork)
+    full.restore_backup(job, target, replace=True)
+    os.kill(children[0], signal.SIGKILL)
+    os.waitpid(children[0], 0)
 
 
 def test_a_journal_that_can_not_be_removed(full, job, target, small, monkeypatch, caplog):

@@ -218,10 +218,11 @@ def test_what_can_not_be_put_back_is_kept_and_named(
     else:
         assert (aside / "0").read_text() == "older alpha"
     # As after a kill: the next restore, though it is refused itself, puts it back.
-    (stage,) = target.parent.glob(".target.restoring-*")
+    assert len(list(target.parent.glob(".target.*"))) == 3
     with pytest.raises(RestoreTargetError, match="is not empty"):
         full.restore_backup(job, target)
     assert (target / "a.txt").read_text() == "older alpha"
+    assert not list(target.parent.glob(".target.*"))
 
 
 def test_a_swap_in_two_steps_does_the_same(full, job, small, target, no_exchange):

@@ -225,9 +225,10 @@ class BackupStrategy(ABC):
     ) -> PruneResult:
         """Remove the backups that a policy does not keep, of every type.
 
-        Whatever the policy says, these stay: the newest verified backup; every backup that one
-        which stays needs (nothing is consolidated: its base stays as it is); one whose metadata
-        can't be read, and all that lies before a backup of which it can't be told what it needs.
+        Whatever the policy says, these stay: the newest verified backup, and one that may be it for
+        all that can be told; every backup that one which stays needs (nothing is consolidated: its
+        base stays as it is); one whose metadata can't be read, and all that lies before a backup of
+        which it can't be told what it needs.
         A run that dies midway leaves every backup that is still listed whole.
 
         Args:

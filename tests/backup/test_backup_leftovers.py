@@ -139,6 +139,17 @@ def test_the_only_copy_is_kept_where_something_else_has_its_place(
     assert picture(target) == picture(small)
 
 
+def test_what_was_kept_is_no_business_of_a_later_run(full, job, target, die, die_between):
+    die_between()
+    target.mkdir()
+    (target / "started").touch()
+    die(Journal, "remove", paths=["z.txt"])
+    (aside,) = target.parent.glob(".target.replaced-*")
+    before = picture(aside)
+    full.restore_backup(job, target, replace=True)
+    assert picture(aside) == before
+
+
 def test_what_was_replaced_is_kept_where_the_new_is_gone(full, job, target, die):
     before = picture(target)
     die(settle, "remove_tree")

@@ -75,7 +75,7 @@ class BackupStrategy(ABC):
             paranoid: compare every file by its hash, for a file system whose times can't be relied
                 on.
             progress: told how far it came, some times a second. What it raises ends the run: the
-                job failed, and nothing of it stays.
+                job failed, nothing of it stays, and a note on what was raised names it.
 
         Returns:
             The completed job, published and on the disk. Its warnings name what a reader should

@@ -226,12 +226,14 @@ def test_a_restore_in_another_process_is_left_alone(full, job, target):
             os._exit(1)
     os.close(write)
     assert os.read(read, 5) == b"ready"
-    before = picture(target.parent)
-    with pytest.raises(BackupLocked):
-        full.restore_backup(job, target, replace=True)
-    assert picture(target.parent) == before
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        before = picture(target.parent)
+        with pytest.raises(BackupLocked):
+            full.restore_backup(job, target, replace=True)
+        assert picture(target.parent) == before
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     full.restore_backup(job, target, replace=True)
     assert beside(target) == []
     os.close(read)
@@ -383,6 +385,47 @@ def test_what_can_not_be_undone_yet_stays_for_the_next_run(
     assert picture(target) == before
 
 
+def test_what_can_not_be_looked_at_may_well_be_there(full, job, target, die_between, monkeypatch):
+    before = picture(target)
+    die_between()
+    left = beside(target)
+    lstat = type(target).lstat
+
+    def broken(path):
+        if ".replaced-" in path.name:
+            raise OSError(errno.EIO, "Input/output error")
+        return lstat(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(target), "lstat", broken)
+        with pytest.raises(BackupError, match="Input/output error; an earlier restore died midway"):
+            full.restore_backup(job, target, replace=True)
+    assert beside(target) == left
+    with pytest.raises(RestoreTargetError):
+        full.restore_backup(job, target)
+    assert picture(target) == before
+
+
+def test_a_failure_names_what_it_can_not_put_back(full, job, target, monkeypatch):
+    before = picture(target)
+    rename = os.rename
+
+    def and_something_comes(old, new):
+        rename(old, new)
+        if old == target:
+            target.mkdir()
+            (target / "started").touch()
+
+    monkeypatch.setattr(swap, "exchange", lambda one, other: False)
+    monkeypatch.setattr(os, "rename", and_something_comes)
+    with pytest.raises(BackupError, match="Directory not empty") as caught:
+        full.restore_backup(job, target, replace=True)
+    (name,) = beside(target)
+    assert picture(target.with_name(name)) == before
+    assert f"{target.with_name(name)} holds what was taken from {target}" in str(caught.value)
+    assert (target / "started").exists()
+
+
 def test_the_journal_is_on_the_disk_before_anything_is_moved(full, job, target, monkeypatch):
     seen = []
     fsync, rename, mkdir = os.fsync, os.rename, os.mkdir
@@ -459,8 +502,9 @@ def test_a_journal_that_another_run_removes_just_then(full, job, target, monkeyp
     assert beside(target) == []
 
 
-def test_a_child_that_was_forked_meanwhile_holds_nothing(full, job, target):
+def test_a_child_that_was_forked_meanwhile_holds_nothing(full, job, target, monkeypatch):
     children = []
+    monkeypatch.setattr(Journal, "remove", lambda journal: None)  # so that it meets the same one
 
     def fork(progress):
         if not children:
@@ -469,9 +513,11 @@ def test_a_child_that_was_forked_meanwhile_holds_nothing(full, job, target):
                 signal.pause()
 
     full.restore_backup(job, target, replace=True, progress=fork)
-    full.restore_backup(job, target, replace=True)
-    os.kill(children[0], signal.SIGKILL)
-    os.waitpid(children[0], 0)
+    try:
+        full.restore_backup(job, target, replace=True)
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
 
 
 def test_a_journal_that_can_not_be_removed(full, job, target, small, monkeypatch, caplog):

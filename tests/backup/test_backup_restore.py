@@ -381,6 +381,14 @@ def test_replacing_single_paths_keeps_the_rest(full, job, small, target):
     assert sorted(path.name for path in target.parent.iterdir()) == ["small", "target", "vault"]
 
 
+def test_two_paths_in_a_folder_that_the_target_lacks(full, small, vault, target):
+    (small / "sub" / "c.txt").write_text("gamma")
+    job = full.create_backup(small, vault)
+    full.restore_backup(job, target, paths=["sub/b.txt", "sub/c.txt", "a.txt"], replace=True)
+    assert picture(target / "sub") == picture(small / "sub")
+    assert (target / "a.txt").read_text() == "alpha"
+
+
 def test_replacing_a_file_in_a_folder_that_is_there(full, job, target):
     (target / "sub").mkdir()
     (target / "sub" / "b.txt").mkdir()

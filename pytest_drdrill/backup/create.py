@@ -83,6 +83,8 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
             elif isinstance(error, OSError):
                 job.error_message = f"can't write backup {job.id} to {store.path}: {error.strerror}"
                 raise BackupError(job.error_message, job=job) from error
+            else:  # the caller's own, or an interrupt, which has no room for a job
+                error.add_note(f"backup {job.id} failed, and is not in {store.path}")
             raise
     return job
 

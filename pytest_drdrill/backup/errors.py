@@ -36,7 +36,7 @@ class BackupNotFound(BackupRefused):
 
 
 class BackupLocked(BackupRefused):
-    """Another run is writing to the destination; there is one writer at a time."""
+    """Another run is writing to the destination, or restoring to the folder; one does at a time."""
 
 
 class RestoreTargetError(BackupRefused):

@@ -85,6 +85,7 @@ class _Plan:
         self._failures: list[str] = []
         for job, reason in chosen(self._jobs, policy, now):
             self.keep(job, reason)
+        self._doubts = list(self._keep_what_may_be_verified())
         for job_id, error in self._unreadable.items():
             # It may be whole, and readable again later; a full one needs no other.
             if BackupType.FULL not in job_id:
@@ -150,7 +151,7 @@ class _Plan:
             self._unknown.items(), key=lambda item: number_of(item[1]), reverse=True
         )
         unknown = [f"nothing before backup {name} goes: {why}" for why, name in newest_first]
-        warnings = (*unreadable, *unknown, *self._failures)
+        warnings = (*unreadable, *unknown, *self._doubts, *self._failures)
         return PruneResult(kept, tuple(pruned), freed, dry_run, warnings)
 
     def _further_reasons(self, job_id: str) -> Iterator[str]:
@@ -164,6 +165,17 @@ class _Plan:
         """The newest backup of unknown needs that a backup lies before, or nothing."""
         newest = max(self._unknown.values(), key=number_of, default="")
         return newest if newest and number_of(job_id) < number_of(newest) else ""
+
+    def _keep_what_may_be_verified(self) -> Iterator[str]:
+        """Keep each backup that may be the newest verified one for all that can be told."""
+        for job in self._jobs:
+            if job.verified_at is not None:
+                return
+            try:
+                self._store.verified_at(job)
+            except BackupError as error:
+                self.keep(job, "it may be the newest verified")
+                yield f"backup {job.id} stays, as it can't be told whether it was verified: {error}"
 
     def _stay(self, job: BackupJob) -> None:
         if job.id not in self._staying:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 from base64 import b64decode
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING
 from pytest_drdrill.backup.background import Background
 from pytest_drdrill.backup.contents import Contents
 from pytest_drdrill.backup.errors import BackupDamaged, BackupError, RestoreTargetError
+from pytest_drdrill.backup.exchange import sync_file_system
 from pytest_drdrill.backup.job import MANIFEST, is_id
 from pytest_drdrill.backup.manifest import RECORDED, ROOT, read_manifest
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
-from pytest_drdrill.backup.remove import remove_tree
+from pytest_drdrill.backup.settle import move_in, settled
 from pytest_drdrill.backup.store import refuse_overlap
-from pytest_drdrill.backup.swap import beside, move_in, swap_paths, swap_tree, sync_file_system
+from pytest_drdrill.backup.swap import swap_paths, swap_tree
 from pytest_drdrill.mounts import is_within, mounts_within
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _NOT_ALLOWED = {errno.EPERM, errno.EACCES, errno.EINVAL}  # EINVAL: a number wit
 _NO_XATTR = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL, errno.ENAMETOOLONG}
 _MOST_OPEN = 32
 _SET_ID = stat.S_ISUID | stat.S_ISGID
-_log = logging.getLogger("pytest_drdrill.backup")
 
 
 @dataclass(slots=True)
@@ -48,7 +47,8 @@ class RestoreResult:
         size_bytes: bytes written to them, hard-linked ones counted once.
         warnings: what could not be done beside the restore itself: owners that could not be given
             back, setuid and setgid bits left out for that, FIFOs, sockets and devices, a replaced
-            folder that could not be removed.
+            folder that could not be removed; and that an earlier restore, which had died midway,
+            was undone.
     """
 
     job_id: str
@@ -67,40 +67,36 @@ def restore(
     progress: Reporter = UNTOLD,
 ) -> RestoreResult:
     """Restore a backup, or some of its paths, as ``BackupStrategy.restore_backup`` describes."""
-    in_use = _check_target(job, target, replace=replace, selection=selection)
+    _check_target(job, target, selection)
     result = RestoreResult(job.id, target)
-    stage = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        stage = beside(target, "restoring")
-        _write_stage(job, stage, selection, result, progress)
-        if in_use:  # what is to be dropped must not be all that a power cut leaves
-            sync_file_system(stage)
-        if replace and selection.is_all:
-            swap_tree(stage, target, result.warnings)
-        elif in_use or not move_in(stage, target):
-            if not replace:
-                raise RestoreTargetError(
-                    f"{target} was filled while backup {job.id} was restored, and is left as it is",
-                    job=job,
-                )
-            swap_paths(stage, target, selection.paths, result.warnings)
+        with settled(target, result.warnings) as journal:
+            in_use = _is_in_use(target, replace=replace)
+            stage = journal.make_stage()
+            _write_stage(job, stage, selection, result, progress)
+            if in_use:  # what is to be dropped must not be all that a power cut leaves
+                sync_file_system(stage)
+            if replace and selection.is_all:
+                swap_tree(journal, stage, target)
+            elif in_use or not move_in(stage, target):
+                if not replace:
+                    raise RestoreTargetError(
+                        f"{target} was filled while backup {job.id} was restored, and is left as "
+                        "it is",
+                        job=job,
+                    )
+                swap_paths(journal, stage, target, selection.paths)
     except OSError as error:
         reasons = [error.strerror or str(error), *getattr(error, "__notes__", ())]
         raise BackupError(
             f"can't restore backup {job.id} to {target}: {'; '.join(reasons)}", job=job
         ) from error
-    finally:
-        if stage is not None and os.path.lexists(stage):  # else it is in its place
-            try:
-                remove_tree(stage)
-            except OSError as error:
-                _log.warning("the leftover %s can't be removed: %s", stage, error.strerror)
     return result
 
 
-def _check_target(job: BackupJob, target: Path, *, replace: bool, selection: Selection) -> bool:
-    """Whether the target holds anything; refuses one that can't take the restored tree."""
+def _check_target(job: BackupJob, target: Path, selection: Selection) -> None:
+    """Refuse a target that can't take the restored tree, whatever it holds."""
     mode = _mode_of(target)
     if stat.S_ISLNK(mode):
         raise RestoreTargetError(f"{target} is a symlink; name the folder that it points to")
@@ -113,13 +109,19 @@ def _check_target(job: BackupJob, target: Path, *, replace: bool, selection: Sel
             refuse_overlap(target, job.destination_path, "the restore path")
         except BackupError as error:
             raise RestoreTargetError(str(error)) from None
+    _refuse_mounts(target, str(real), selection)
+
+
+def _is_in_use(target: Path, *, replace: bool) -> bool:
+    """Whether the target holds anything, which has to be meant to be replaced."""
     try:
-        in_use = stat.S_ISDIR(mode) and any(target.iterdir())
+        in_use = any(target.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # a file is told by the rename
+        return False
     except OSError as error:
         raise RestoreTargetError(f"can't read {target}: {error.strerror}") from error
     if in_use and not replace:
         raise RestoreTargetError(f"{target} is not empty; replace=True would replace what it holds")
-    _refuse_mounts(target, str(real), selection)
     return in_use
 
 
@@ -165,6 +167,7 @@ def _write_stage(
                 progress(number, result.size_bytes)
             selection.check_found(job)
             writer.finish()
+            progress.end()
     finally:
         os.close(root)
 

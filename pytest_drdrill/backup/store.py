@@ -121,7 +121,8 @@ class Store:
             raise BackupDamaged(
                 f"{path} is not the metadata of a completed backup {job_id}", damaged=[METADATA]
             )
-        job.verified_at = self._verified_at(job)
+        with contextlib.suppress(BackupError):  # as if it never was; who must be sure asks again
+            job.verified_at = self.verified_at(job)
         return job
 
     @contextlib.contextmanager
@@ -256,10 +257,18 @@ class Store:
         """
         path, part = job.path / VERIFIED, job.path / _VERIFIED_PART
         job.verified_at = moment
-        try:
-            if moment is None:
+        if moment is None:
+            try:
                 path.unlink(missing_ok=True)
-                return
+            except OSError as error:  # retention may rely on it
+                _log.warning(
+                    "that backup %s is damaged can't be kept, %s says it was found intact: %s",
+                    job.id,
+                    path,
+                    error.strerror,
+                )
+            return
+        try:
             values = {"at": moment.isoformat(), "manifest_sha256": job.manifest_sha256}
             with part.open("wb") as file:
                 file.write(_document(values))
@@ -267,17 +276,28 @@ class Store:
                 os.fsync(file.fileno())
             part.rename(path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
             _log.info("that backup %s was verified can't be kept: %s", job.id, error.strerror)
 
-    def _verified_at(self, job: BackupJob) -> datetime | None:
+    def verified_at(self, job: BackupJob) -> datetime | None:
+        """When all of a backup was found intact; None where it never was.
+
+        Raises:
+            BackupError: that can't be told.
+        """
         path = job.path / VERIFIED
         try:
             with os.fdopen(open_regular(path), "rb") as file:
                 values = _checked_document(file.read(_METADATA_LIMIT), path)
             if values["manifest_sha256"] == job.manifest_sha256:
                 return datetime.fromisoformat(values["at"]).astimezone(UTC)
-        except (OSError, BackupError, KeyError, TypeError, ValueError):
-            pass  # as if it had never been verified, which is the safe side
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise BackupError(f"{path} can't be read: {error.strerror}") from error
+        except (KeyError, TypeError, ValueError):
+            raise BackupDamaged(f"{path} holds no moment", damaged=[VERIFIED]) from None
         return None
 
     def _log_leftover(self, folder: Path, error: OSError) -> None:

@@ -89,7 +89,7 @@ class BackupStrategy(ABC):
             paranoid: compare every file by its hash, for a file system whose times can't be relied
                 on.
             progress: told how far it came, some times a second. What it raises ends the run: the
-                job failed, and nothing of it stays.
+                job failed, nothing of it stays, and a note on what was raised names it.
 
         Returns:
             The completed job, published and on the disk. Its warnings name what a reader should
@@ -135,6 +135,14 @@ class BackupStrategy(ABC):
         nanosecond, symlinks and hard links come back; owners do when run as
         root; without its owner, an entry loses its setuid and setgid bits.
 
+        A run that is killed leaves ``restore_path`` as it was or as it was to be; but several
+        ``paths`` take their places one after the other, so some may be new and some old then, and
+        where the file system can't have two paths change places, what is replaced may be missing.
+        The next restore to ``restore_path``, whatever it is to bring, undoes such a run before
+        anything else, even if it is then refused, and clears what it left beside ``restore_path``,
+        where a file ``.NAME.restore-...`` says what that is. Until then, leave that file and what
+        has a name such as ``.NAME.replaced-...`` alone: it may hold the only copy of the old.
+
         Args:
             job: what to restore, from ``create_backup`` or ``list_backups``.
             restore_path: the folder to restore to: missing (its parents are made) or empty.
@@ -149,7 +157,9 @@ class BackupStrategy(ABC):
             TypeError: ``job`` is no BackupJob, or a path is no text.
             RestoreTargetError: ``restore_path`` is not empty (be it that it was filled during the
                 restore), no folder, a symlink, out of reach, or overlaps with the backups; or it
-                is a mount point, or one lies where something would be replaced.
+                is a mount point, or one lies where something would be replaced; or what has the
+                name of its journal is none.
+            BackupLocked: another run is restoring to ``restore_path``.
             BackupNotFound: the backup is not there.
             BackupRefused: the job was never completed, its id or a path could lead elsewhere, or
                 the backup holds no such path.
@@ -168,7 +178,6 @@ class BackupStrategy(ABC):
         self._tell("restore started", stored.id)
         told = Reporter(progress, "restore", stored.id)
         result = restore(stored, target, replace=replace, selection=selection, progress=told)
-        told.end()
         self._tell("restore completed", f"{stored.id}: verified and swapped in")
         return result
 
@@ -235,9 +244,10 @@ class BackupStrategy(ABC):
     ) -> PruneResult:
         """Remove the backups that a policy does not keep, of every type.
 
-        Whatever the policy says, these stay: the newest verified backup; every backup that one
-        which stays needs (nothing is consolidated: its base stays as it is); one whose metadata
-        can't be read, and all that lies before a backup of which it can't be told what it needs.
+        Whatever the policy says, these stay: the newest verified backup, and one that may be it for
+        all that can be told; every backup that one which stays needs (nothing is consolidated: its
+        base stays as it is); one whose metadata can't be read, and all that lies before a backup of
+        which it can't be told what it needs.
         A run that dies midway leaves every backup that is still listed whole.
 
         Args:

@@ -80,20 +80,19 @@ def verify(
     """
     store = Store(job.destination_path)
     damage = _Damage()
-    _find(store, job, damage)
+    jobs = store.jobs()
+    _find(store, job, damage, jobs)
     files = size = 0
     if not quick and not damage.manifest:
         files, size = _check_contents(job, damage, progress)
         damage.cut.clear()  # what is missing of them is known now
     if damage:
-        dependents, intact = _concerned(store, job, damage)
+        dependents, intact = _concerned(store, job, damage, jobs)
         raise BackupDamaged.naming(job, damage.names, dependents=dependents, intact=intact)
     return VerifyResult(job.id, files, size, quick)
 
 
-def _find(
-    store: Store, job: BackupJob, damage: _Damage, among: Sequence[BackupJob] | None = None
-) -> None:
+def _find(store: Store, job: BackupJob, damage: _Damage, among: Sequence[BackupJob]) -> None:
     try:
         check_manifest(job)
     except BackupDamaged as error:
@@ -113,7 +112,7 @@ def _find(
             damage.names[f"{base}/{METADATA}"] = str(error)
             size = None
         _check_tar(store, base, size, damage, f"{base}/{TAR}")
-    _check_chain(store.jobs() if among is None else among, job, damage)
+    _check_chain(among, job, damage)
 
 
 def _check_tar(store: Store, holder: str, size: int | None, damage: _Damage, name: str) -> None:
@@ -179,13 +178,14 @@ def _note(
     open_checks.clear()
 
 
-def _concerned(store: Store, job: BackupJob, damage: _Damage) -> tuple[list[str], list[str]]:
+def _concerned(
+    store: Store, job: BackupJob, damage: _Damage, jobs: Sequence[BackupJob]
+) -> tuple[list[str], list[str]]:
     """Which other backups share the damage, and which it leaves alone.
 
     The newest first. One that is damaged in another way is in neither.
     """
     dependents, intact = [], []
-    jobs = store.jobs()
     for other in jobs:
         if other.id == job.id:
             continue
@@ -213,14 +213,13 @@ def _shares(other: BackupJob, job: BackupJob, damage: _Damage) -> bool:
     )
 
 
-def check_parts(store: Store, job: BackupJob, among: Sequence[BackupJob] | None = None) -> None:
+def check_parts(store: Store, job: BackupJob, among: Sequence[BackupJob]) -> None:
     """Quick verification, without a look at what else its damage concerns.
 
     Args:
         store: the destination.
         job: whose backup it is.
-        among: the backups of the destination, where they are in hand: who checks all of them need
-            not list all of them for each.
+        among: the backups of the destination.
 
     Raises:
         BackupDamaged: names what is damaged.

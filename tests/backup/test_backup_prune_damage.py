@@ -2,7 +2,10 @@
 
 import shutil
 
+import pytest
 from backup_trees import picture, rewrite_manifest, unreadable
+
+from pytest_drdrill.backup import RetentionPolicy
 
 
 def test_what_can_not_be_read_is_left_alone_with_all_before_it(site):
@@ -111,3 +114,49 @@ def test_a_backup_that_names_itself_as_its_base(site):
     job.bases = [job.id]
     rewrite_manifest(job, lambda entries: entries)
     assert site.prune(keep_last=1).pruned == ()
+
+
+def spoil(note):
+    note.write_bytes(note.read_bytes()[:-9])
+
+
+def close(note):
+    note.unlink()
+    note.symlink_to(note)  # for root, to whom no mode closes a file
+
+
+@pytest.mark.parametrize("hide", [spoil, close])
+def test_what_may_be_the_newest_verified_one_stays(site, hide):
+    jobs = site.days(5)
+    for job in jobs[:4]:
+        site.full.verify_backup(job)
+    for job in (jobs[0], jobs[2], jobs[3]):
+        hide(job.path / "verified.json")
+    result = site.prune(keep_last=1)
+    may_be = ("it may be the newest verified",)
+    assert result.kept == {
+        jobs[4].id: ("last 1",),
+        jobs[3].id: may_be,
+        jobs[2].id: may_be,
+        jobs[1].id: ("newest verified",),
+    }
+    # One before a backup that is known to be verified can't be the newest.
+    assert result.pruned == (jobs[0].id,)
+    assert [text.split(": ")[0] for text in result.warnings] == [
+        f"backup {job.id} stays, as it can't be told whether it was verified"
+        for job in (jobs[3], jobs[2])
+    ]
+    assert str(jobs[3].path / "verified.json") in result.warnings[0]
+
+
+def test_a_note_that_may_not_be_read(full, open_folder, as_user):
+    with as_user():
+        (open_folder / "source").mkdir()
+        jobs = [full.create_backup(open_folder / "source", open_folder / "vault") for _ in "123"]
+        full.verify_backup(jobs[0])
+        (jobs[0].path / "verified.json").chmod(0)
+        assert full.list_backups(open_folder / "vault")[2].verified_at is None
+        result = full.prune_backups(open_folder / "vault", RetentionPolicy(keep_last=1))
+    assert result.pruned == (jobs[1].id,)
+    (warning,) = result.warnings
+    assert warning.endswith("verified.json can't be read: Permission denied")

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -154,9 +155,11 @@ def test_interrupted_by_the_user(full, small, vault, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", interrupt)
     vault.mkdir()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         full.create_backup(small, vault)
     assert [path.name for path in vault.iterdir()] == [".lock"]
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(rf"backup 000001-full-\w+ failed, and is not in {vault}", note)
 
 
 def test_two_writers_at_once(full, small, vault, monkeypatch):

@@ -14,6 +14,7 @@ from pytest_drdrill.backup import (
     BackupRefused,
     RestoreTargetError,
     restore,
+    settle,
     swap,
 )
 from pytest_drdrill.backup.contents import Contents
@@ -216,6 +217,12 @@ def test_what_can_not_be_put_back_is_kept_and_named(
         assert picture(aside) == before
     else:
         assert (aside / "0").read_text() == "older alpha"
+    # As after a kill: the next restore, though it is refused itself, puts it back.
+    assert len(list(target.parent.glob(".target.*"))) == 3
+    with pytest.raises(RestoreTargetError, match="is not empty"):
+        full.restore_backup(job, target)
+    assert (target / "a.txt").read_text() == "older alpha"
+    assert not list(target.parent.glob(".target.*"))
 
 
 def test_a_swap_in_two_steps_does_the_same(full, job, small, target, no_exchange):
@@ -250,11 +257,12 @@ def test_an_old_tree_that_can_not_be_removed_is_named(full, job, small, target, 
     def stuck(path):
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(swap, "remove_tree", stuck)
+    monkeypatch.setattr(settle, "remove_tree", stuck)
     result = full.restore_backup(job, target, replace=True)
     assert picture(target) == picture(small)
     (warning,) = result.warnings
-    assert "what was replaced could not be removed from" in warning
+    (left,) = target.parent.glob(".target.*")
+    assert warning == f"the leftover {left} of a restore can't be removed: Input/output error"
 
 
 def test_a_tree_deeper_than_the_stack(full, vault, tmp_path):
@@ -371,6 +379,14 @@ def test_replacing_single_paths_keeps_the_rest(full, job, small, target):
     assert picture(target / "sub") == picture(small / "sub")
     assert not (target / "z.txt").exists()
     assert sorted(path.name for path in target.parent.iterdir()) == ["small", "target", "vault"]
+
+
+def test_two_paths_in_a_folder_that_the_target_lacks(full, small, vault, target):
+    (small / "sub" / "c.txt").write_text("gamma")
+    job = full.create_backup(small, vault)
+    full.restore_backup(job, target, paths=["sub/b.txt", "sub/c.txt", "a.txt"], replace=True)
+    assert picture(target / "sub") == picture(small / "sub")
+    assert (target / "a.txt").read_text() == "alpha"
 
 
 def test_replacing_a_file_in_a_folder_that_is_there(full, job, target):

@@ -209,6 +209,21 @@ def test_what_is_only_recorded_is_unchanged_as_well(small, vault, tmp_path):
     assert picture(tmp_path / "restored") == picture(small)
 
 
+def test_a_path_that_is_only_recorded_is_named_and_nothing_moves(full, small, vault, tmp_path):
+    os.mkfifo(small / "pipe")
+    job = full.create_backup(small, vault)
+    (tmp_path / "live").mkdir()
+    os.mkfifo(tmp_path / "live" / "pipe")
+    (tmp_path / "live" / "a.txt").write_text("newer")
+    result = full.restore_backup(job, tmp_path / "live", replace=True, paths=["pipe", "a.txt"])
+    assert result.warnings == ["'pipe', recorded only, can't be restored"]
+    assert (tmp_path / "live" / "a.txt").read_text() == "alpha"
+    assert (tmp_path / "live" / "pipe").is_fifo()
+    full.restore_backup(job, tmp_path / "live", replace=True, paths=["pipe"])
+    assert (tmp_path / "live" / "pipe").is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} == {"small", "vault", "live"}
+
+
 def test_a_device_is_recorded(full, small, vault):
     try:
         os.mknod(small / "null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))

@@ -365,6 +365,22 @@ def test_verification_needs_no_right_to_write(full, small, open_folder, as_user)
     assert full.list_backups(vault)[0].verified_at is None
 
 
+def test_damage_that_can_not_be_noted_is_warned_of(full, small, open_folder, as_user, caplog):
+    vault = open_folder / "vault"
+    job = full.create_backup(small, vault)
+    full.verify_backup(job)
+    (job.path / "data.tar").write_bytes(b"")
+    for folder in (vault, job.path):
+        folder.chmod(0o755)
+    for file in job.path.iterdir():
+        file.chmod(0o644)
+    with as_user(), pytest.raises(BackupDamaged):
+        full.verify_backup(job)
+    note = job.path / "verified.json"
+    what = f"that backup {job.id} is damaged can't be kept, {note} says it was found intact"
+    assert caplog.messages == [f"{what}: Permission denied"]
+
+
 def test_a_chain_longer_than_a_process_may_have_files_open(incremental, small, vault, tmp_path):
     for number in range(90):
         (small / f"{number}").write_text(f"{number}")

@@ -22,17 +22,14 @@ from pytest_drdrill.backup.manifest import (
 )
 from pytest_drdrill.backup.pack import LARGE, Pack
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
-from pytest_drdrill.backup.source import Item, Kind, Source, Unreadable, Vanished
-from pytest_drdrill.backup.tar import header, padding
+from pytest_drdrill.backup.source import TYPES, Item, Kind, Source, Unreadable, Vanished
+from pytest_drdrill.backup.tar import header
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from pytest_drdrill.backup.background import Follower
     from pytest_drdrill.backup.job import BackupJob
-    from pytest_drdrill.backup.manifest import EntryType
-    from pytest_drdrill.backup.pack import Read
-    from pytest_drdrill.backup.sparse import Segments
 
 _BLOCK = 1 << 20
 _COARSE_NS = 20_000_000
@@ -210,7 +207,7 @@ class _Capture:
 
     def _without_content(self, path: str, kind: Kind) -> Entry:
         status = self._source.lstat(path)
-        found = _TYPES[stat.S_IFMT(status.st_mode)]
+        found = TYPES[stat.S_IFMT(status.st_mode)]
         if found != kind and not (kind == "other" and found in RECORDED):
             raise Vanished
         target = self._source.readlink(path) if kind == "symlink" else None
@@ -337,7 +334,7 @@ class _Capture:
             return self._source.copy(path, fd, to, most)
 
         if data is not None:
-            self._sparse_content(entry, fd, data, read)
+            self._pack.add_sparse(entry, fd, read, self._tell)
         elif status.st_size >= LARGE:
             follower = self._pack.add_large(entry, copy, read, self._tell)
         else:
@@ -351,26 +348,6 @@ class _Capture:
     def _tell(self, size_bytes: int) -> None:
         self._progress(self._job.entry_count, self._read + size_bytes)
 
-    def _sparse_content(self, entry: Entry, fd: int, data: Segments, read: Read) -> None:
-        self._pack.write(header(entry))
-        entry.offset = self._pack.position
-        digest = sha256()
-        for start, length in data:
-            os.lseek(fd, start, os.SEEK_SET)
-            left = length
-            while left:
-                block = self._buffer[:left]
-                if count := read(block):
-                    block = block[:count]
-                else:  # it shrank, which its times tell
-                    block[:] = bytes(len(block))
-                digest.update(block)
-                self._pack.write(block)
-                left -= len(block)
-            self._tell(start + length)
-        entry.sha256 = digest.hexdigest()
-        self._pack.write(padding(entry.stored))
-
     def _entry(
         self,
         path: str,
@@ -382,7 +359,7 @@ class _Capture:
         mode = status.st_mode
         return Entry(
             path=path,
-            type=_TYPES[stat.S_IFMT(mode)],
+            type=TYPES[stat.S_IFMT(mode)],
             size=size,
             mode=stat.S_IMODE(mode),
             uid=status.st_uid,
@@ -402,20 +379,9 @@ class _Capture:
             self._unnamed += 1
 
 
-_TYPES: dict[int, EntryType] = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "folder",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFBLK: "device",
-    stat.S_IFCHR: "device",
-}
-
-
 def _is_same(entry: Entry, status: os.stat_result) -> bool:
     return (
-        _TYPES[stat.S_IFMT(status.st_mode)] == entry.type
+        TYPES[stat.S_IFMT(status.st_mode)] == entry.type
         and stat.S_IMODE(status.st_mode) == entry.mode
         and (entry.type != "file" or status.st_size == entry.size)
         and status.st_mtime_ns == entry.mtime_ns

@@ -135,6 +135,35 @@ class Pack:
         self.write(padding(entry.size))
         return follower
 
+    def add_sparse(self, entry: Entry, fd: int, read: Read, tell: Callable[[int], object]) -> None:
+        """A member with the segments of a sparse file; sets hash and offset.
+
+        Args:
+            entry: which says where the segments are.
+            fd: the source.
+            read: reads it.
+            tell: told after each segment up to where the file is dealt with.
+        """
+        self.write(header(entry))
+        entry.offset = self.position
+        digest = sha256()
+        buffer = memoryview(bytearray(LARGE))
+        for start, length in entry.data or ():
+            os.lseek(fd, start, os.SEEK_SET)
+            left = length
+            while left:
+                block = buffer[:left]
+                if count := read(block):
+                    block = block[:count]
+                else:  # it shrank, which its times tell
+                    block[:] = bytes(len(block))
+                digest.update(block)
+                self.write(block)
+                left -= len(block)
+            tell(start + length)
+        entry.sha256 = digest.hexdigest()
+        self.write(padding(entry.stored))
+
     def rewind(self, position: int) -> None:
         """Drop all from a position on."""
         if position >= self._flushed:

@@ -17,12 +17,24 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from pytest_drdrill.backup.manifest import EntryType
     from pytest_drdrill.backup.sparse import Segments
 
 Kind = Literal["file", "folder", "symlink", "other"]
 """What a listing can tell without a further look."""
 Item = tuple[str, Kind, os.stat_result | None]
 """A path, what it is, and its status where that was asked for."""
+TYPES: dict[int, EntryType] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "device",
+    stat.S_IFCHR: "device",
+}
+"""What an entry is, by the type bits of its mode."""
+_KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "symlink"}
 _MANY = 20_000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # Should a FIFO take the file's place at the last moment, opening it must not wait for a writer.
@@ -212,9 +224,6 @@ def _looked_at(prefix: str, item: os.DirEntry[str]) -> Item:
     except OSError:
         return prefix + item.name, _kind(item), None  # whoever looks at it next finds out
     return prefix + item.name, _KINDS.get(stat.S_IFMT(status.st_mode), "other"), status
-
-
-_KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "symlink"}
 
 
 def _kind(item: os.DirEntry[str]) -> Kind:

@@ -448,6 +448,29 @@ def test_a_callback_that_raises_ends_the_run_and_nothing_stays(building, small, 
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_so_does_one_that_raises_when_it_is_told_the_last_time(building, small, vault, tmp_path):
+    first = building.create_backup(small, vault)
+    before = contents(vault)
+
+    def stop_at_end():
+        calls = iter([False, True])  # a tree this small is told of at its begin and at its end
+
+        def tell(_progress):
+            if next(calls):
+                raise StopError
+
+        return tell
+
+    with pytest.raises(StopError):
+        building.create_backup(small, vault, progress=stop_at_end())
+    with pytest.raises(StopError):
+        building.verify_backup(first, progress=stop_at_end())
+    assert contents(vault) == before
+    with pytest.raises(StopError):
+        building.restore_backup(first, tmp_path / "target", progress=stop_at_end())
+    assert not (tmp_path / "target").exists()
+
+
 def test_what_was_done_is_told(small, vault, tmp_path):
     events = []
     strategy = IncrementalBackupStrategy(on_event=lambda *event: events.append(event))

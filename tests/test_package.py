@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import pytest_drdrill
+import pytest_drdrill.backup
 
 PACKAGE = Path(pytest_drdrill.__file__).parent
 ROOMS = ("backup", "failover", "faults", "measure")
@@ -30,8 +31,10 @@ def loaded_after(code):
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_all_is_what_is_exported():
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("package", [pytest_drdrill, pytest_drdrill.backup])
+def test_all_is_what_is_exported(package):
+    room = Path(package.__file__)
+    tree = ast.parse(room.read_text(encoding="utf-8"))
     guarded = next(node for node in tree.body if isinstance(node, ast.If))
     for_types = {
         alias.name
@@ -39,13 +42,14 @@ def test_all_is_what_is_exported():
         if isinstance(node, ast.ImportFrom) and node.module != "typing"
         for alias in node.names
     }
-    assert for_types == set(pytest_drdrill._HOME_OF) == set(pytest_drdrill.__all__)
-    assert len(pytest_drdrill.__all__) == len(set(pytest_drdrill.__all__))
-    for name in pytest_drdrill.__all__:
-        assert getattr(pytest_drdrill, name).__name__ == name
-        assert name in dir(pytest_drdrill)
+    late = {name for names in package._HOMES.values() for name in names}
+    assert for_types == late == set(package.__all__)
+    assert len(package.__all__) == len(set(package.__all__))
+    for name in package.__all__:
+        assert getattr(package, name).__name__ == name
+        assert name in dir(package)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        pytest_drdrill.nothing  # noqa: B018 - looked up for the error
+        package.nothing  # noqa: B018 - looked up for the error
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -109,6 +113,7 @@ def test_entry_point_brings_in_nothing_heavy():
     assert added <= {
         "pytest_drdrill",
         "pytest_drdrill.fixtures",
+        "pytest_drdrill.late",
         "pytest_drdrill.plugin",
         "pytest_drdrill.session",
         "pytest_drdrill.session.markers",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.backup.prune import PruneResult
     from pytest_drdrill.backup.restore import RestoreResult
     from pytest_drdrill.backup.retention import RetentionPolicy
-    from pytest_drdrill.backup.schedule import BackupSchedule
+    from pytest_drdrill.backup.schedule import BackupSchedule, FailedRun
     from pytest_drdrill.backup.strategy import (
         BackupStrategy,
         DifferentialBackupStrategy,
@@ -45,7 +45,7 @@ _HOMES = {
     "prune": ("PruneResult",),
     "restore": ("RestoreResult",),
     "retention": ("RetentionPolicy",),
-    "schedule": ("BackupSchedule",),
+    "schedule": ("BackupSchedule", "FailedRun"),
     "strategy": (
         "BackupStrategy",
         "DifferentialBackupStrategy",
@@ -71,6 +71,7 @@ __all__ = [
     "BackupStrategy",
     "BackupType",
     "DifferentialBackupStrategy",
+    "FailedRun",
     "FullBackupStrategy",
     "IncrementalBackupStrategy",
     "PruneResult",

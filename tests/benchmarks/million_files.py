@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,9 +30,11 @@ from typing import Any
 
 A_FOLDER = 1000
 LARGEST = 200
+ENDS = {signal.SIGINT, signal.SIGTERM}  # what ends a run that took too long is as good as Ctrl-C
 # Memory as the kernel counts it for what runs now, not for what it was started by.
 STEP = """
-import json, os, sys, time
+import json, os, signal, sys, time
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
 from pytest_drdrill.backup import FullBackupStrategy, IncrementalBackupStrategy
 step, source, vault, restored = sys.argv[1:]
 begun = time.perf_counter()
@@ -76,12 +79,20 @@ def _made(folder: Path) -> Path:
 def run(step: str, work: Path) -> dict[str, Any]:
     """One step, in a process of its own."""
     places = [str(work / name) for name in ("source", "vault", "restored")]
-    done = subprocess.run(
-        [sys.executable, "-c", STEP, step, *places], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{step} failed: {done.stderr.strip().rpartition(chr(10))[2]}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", STEP, step, *places]
+    # An interrupt that came before the process is in hand would leave it running, and writing.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
+            said, error = process.communicate()
+        except KeyboardInterrupt:
+            process.kill()
+            raise
+    if process.returncode:
+        raise SystemExit(f"{step} failed: {error.strip().rpartition(chr(10))[2]}")
+    found: dict[str, Any] = json.loads(said)
     return found
 
 
@@ -115,14 +126,17 @@ def main() -> None:
     parser.add_argument("--flat", type=int, metavar="FOLDERS")
     parser.add_argument("--limit-mib", type=float, default=300)
     given = parser.parse_args()
-    # What ends a run that took too long ends it as Ctrl-C does: nothing stays.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folders = given.flat or -(-given.files // A_FOLDER)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = Path(tempfile.mkdtemp(prefix="million-files-", dir=given.work))
     try:
-        with tempfile.TemporaryDirectory(prefix="million-files-", dir=given.work) as folder:
-            measure(Path(folder), given.files, folders, given.limit_mib)
+        measure(folder, given.files, folders, given.limit_mib)
     except KeyboardInterrupt:
         raise SystemExit("interrupted; what it made is removed") from None
+    finally:
+        for number in ENDS:  # removal takes minutes, and whoever ended it half-way would leave much
+            signal.signal(number, signal.SIG_IGN)
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,13 @@ from hashlib import sha256
 import pytest
 from backup_trees import picture, rewrite_manifest
 
-from pytest_drdrill.backup import BackupDamaged, IncrementalBackupStrategy, RetentionPolicy
+from pytest_drdrill.backup import (
+    BackupDamaged,
+    BackupType,
+    DifferentialBackupStrategy,
+    IncrementalBackupStrategy,
+    RetentionPolicy,
+)
 from pytest_drdrill.backup.store import FORMAT, _document
 
 DEEP = {
@@ -146,3 +152,17 @@ def test_a_value_of_a_manifest_that_nests(full, small, vault, refused, name, dep
 
     rewrite_manifest(job, nest)
     refused(job, "line 2 of the manifest of backup .* can't be trusted")
+
+
+@pytest.mark.parametrize("strategy", [IncrementalBackupStrategy, DifferentialBackupStrategy])
+def test_nothing_builds_on_a_backup_of_another_format(full, small, vault, strategy, tmp_path):
+    other = full.create_backup(small, vault)
+    path = other.path / "metadata.json"
+    path.write_bytes(path.read_bytes().replace(FORMAT.encode(), b"drdrill-backup/2"))
+    before = picture(other.path)
+    job = strategy().create_backup(small, vault)
+    assert (job.parent_id, job.bases, job.backup_type) == (None, [], BackupType.FULL)
+    assert job.warnings == ["there was no backup to build on, so this one is full"]
+    full.restore_backup(job, tmp_path / "restored")
+    assert picture(tmp_path / "restored") == picture(small)
+    assert picture(other.path) == before

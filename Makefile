@@ -15,7 +15,7 @@ endif
 # Where it is set, every pytest that a test starts would rewrite all plugins' asserts anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: drill test lint matrix bench clean
+.PHONY: drill test soak lint matrix bench clean
 .DELETE_ON_ERROR:
 
 # Drills on real input; ends with the DR section, build/drill.html and build/drill.json.
@@ -23,9 +23,14 @@ drill: $(READY)
 	$(BIN)/python -m pytest example_drills --dr-tier=critical \
 		--html=build/drill.html --self-contained-html --dr-report=build/drill.json $(ARGS)
 
-# The whole test suite.
+# The whole test suite, without what takes minutes.
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
+
+# What takes minutes, with what each step took: large trees against rsync, a million files. Needs
+# rsync, and in the folder of temporary files twice the room of /usr/lib, 12 GiB at least.
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak -rP --durations=0 $(ARGS)
 
 # Style, types, and the direction of the rooms' imports.
 lint: $(VENV)/.ready-dev

@@ -66,6 +66,15 @@ def test_source_inside_the_destination(full, small, tmp_path):
     assert not (tmp_path / ".lock").exists()
 
 
+def test_source_inside_the_destination_through_a_symlink(full, small, tmp_path):
+    (tmp_path / "alias").symlink_to(small / "sub")
+    before = picture(small)
+    with pytest.raises(BackupRefused, match="lies inside the destination") as caught:
+        full.create_backup(tmp_path / "alias", small)
+    assert str(tmp_path / "alias") in one_sentence(caught.value)
+    assert picture(small) == before
+
+
 def test_source_is_the_destination(full, small):
     with pytest.raises(BackupRefused, match="the same folder"):
         full.create_backup(small, small)

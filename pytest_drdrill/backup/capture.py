@@ -206,6 +206,7 @@ class _Capture:
         self._progress(self._job.entry_count, self._read)
 
     def _without_content(self, path: str, kind: Kind) -> Entry:
+        began = time.time_ns()
         status = self._source.lstat(path)
         found = TYPES[stat.S_IFMT(status.st_mode)]
         if found != kind and not (kind == "other" and found in RECORDED):
@@ -215,11 +216,14 @@ class _Capture:
             self._warn(f"{path!r} is a {found}, which is recorded and can't be restored")
         known = self._base.find(path)
         if known is not None and _is_same(known, status) and known.target == target:
-            return known
+            by_times = known.ctime_ns and not self._reading.paranoid
+            if by_times or found in RECORDED or self._source.xattrs(path) == known.xattrs:
+                return known
         entry = self._entry(path, status, target=target)
         if found in RECORDED:
             return entry
         entry.xattrs = self._source.xattrs(path)
+        _doubt_times(entry, began)
         self._pack.write(header(entry))
         entry.offset = self._pack.position
         return entry
@@ -339,9 +343,7 @@ class _Capture:
             follower = self._pack.add_large(entry, copy, read, self._tell)
         else:
             self._pack.add_small(entry, read)
-        # The kernel's own times are coarse: what is written from now on may bear the one seen.
-        if status.st_ctime_ns > began - _COARSE_NS:
-            entry.ctime_ns = 0
+        _doubt_times(entry, began)
         self._read += entry.size
         return entry, follower
 
@@ -377,6 +379,12 @@ class _Capture:
             self._job.warnings.append(text)
         else:
             self._unnamed += 1
+
+
+def _doubt_times(entry: Entry, began: int) -> None:
+    """The kernel's own times are coarse: what is changed from now on may bear the one seen."""
+    if entry.ctime_ns > began - _COARSE_NS:
+        entry.ctime_ns = 0
 
 
 def _is_same(entry: Entry, status: os.stat_result) -> bool:

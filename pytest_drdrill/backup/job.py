@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -149,7 +150,7 @@ class BackupJob:
                     checked_id(values[name])
             values["backup_type"] = BackupType(values["backup_type"])
             values["status"] = BackupStatus(values["status"])
-            values["source_path"] = Path(values["source_path"])
+            values["source_path"] = _checked_path(values["source_path"])
             values["destination_path"] = destination
             for name in _TIMES:
                 if values[name] is not None:
@@ -157,7 +158,7 @@ class BackupJob:
             _check_plain(values)
         except (BackupRefused, TypeError, ValueError, OverflowError) as error:
             raise BackupDamaged(
-                f"the metadata of a backup in {destination} can't be read: {error}",
+                f"the metadata of a backup in {destination} can't be read: {error!s:.200}",
                 damaged=["metadata.json"],
             ) from None
         return cls(**values)
@@ -167,6 +168,13 @@ def _kept() -> list[str]:
     """What of a job its metadata hold: all but where they lie, and what becomes known later."""
     left_out = ("destination_path", "verified_at")
     return [each.name for each in fields(BackupJob) if each.name not in left_out]
+
+
+def _checked_path(text: Any) -> Path:
+    if not isinstance(text, str) or not text.startswith("/") or "\0" in text:
+        raise ValueError("source_path is no absolute path")
+    os.fsencode(text)  # a surrogate that is no byte of a name: ValueError
+    return Path(text)
 
 
 def _check_plain(values: Mapping[str, Any]) -> None:

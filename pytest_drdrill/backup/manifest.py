@@ -12,7 +12,7 @@ import json
 import os
 import re
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
@@ -266,8 +266,7 @@ def parse_line(line: bytes) -> Entry:
     if plain := _plain().fullmatch(text):
         return _plain_entry(*plain.groups())  # type: ignore[arg-type] # the pattern says which types
     values = _decode(text)
-    if not isinstance(values, dict):
-        raise TypeError("it is no JSON object")
+    _check_fields(values)
     mode = values.pop("mode")
     if not isinstance(mode, str) or not re.fullmatch("[0-7]{4}", mode):
         raise ValueError(f"mode is {_shown(mode)}")
@@ -347,6 +346,15 @@ def _plain_entry(  # noqa: PLR0913, PLR0917 - the fields of a line, in its own o
     return entry
 
 
+def _check_fields(values: Any) -> None:
+    if not isinstance(values, dict):
+        raise TypeError("it is no JSON object")
+    if unknown := values.keys() - _FIELDS:
+        raise ValueError(f"it has a field {_shown(min(unknown))}")
+    if missing := _REQUIRED - values.keys():
+        raise ValueError(f"it has no field {min(missing)!r}")
+
+
 def _check_data(entry: Entry) -> None:
     end = 0
     pieces: Any = entry.data
@@ -386,6 +394,8 @@ def _check_kind(entry: Entry) -> None:
         raise ValueError(f"{entry.path!r} is of type {_shown(entry.type)}")
 
 
+_FIELDS = frozenset(each.name for each in fields(Entry))
+_REQUIRED = frozenset(each.name for each in fields(Entry) if each.default is MISSING) | {"backup"}
 _WORD = 2**63 - 1
 _NS_MIN = -(2**63) * 10**9  # the kernel counts seconds in 64 bits, beside the nanoseconds
 _NS_MAX = 2**63 * 10**9 - 1

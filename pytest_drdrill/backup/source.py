@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from base64 import b64encode
+from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
@@ -14,6 +15,7 @@ from pytest_drdrill.backup.manifest import ROOT
 from pytest_drdrill.backup.sparse import segments
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -35,6 +37,7 @@ TYPES: dict[int, EntryType] = {
 }
 """What an entry is, by the type bits of its mode."""
 _KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "symlink"}
+_KIND_NAMES: tuple[Kind, ...] = ("file", "folder", "symlink", "other")
 _MANY = 20_000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # Should a FIFO take the file's place at the last moment, opening it must not wait for a writer.
@@ -79,8 +82,8 @@ class Source:
     ) -> None:
         os.close(self._fd)
 
-    def listing(self, folder: str, *, with_status: bool = False) -> list[Item]:
-        """The paths in a folder and what they are, sorted by name.
+    def listing(self, folder: str, *, with_status: bool = False) -> Iterable[Item]:
+        """The paths in a folder and what they are, sorted by name; to be gone through once.
 
         Args:
             folder: whose paths.
@@ -92,8 +95,11 @@ class Source:
             fd = os.open(folder, _FOLDER, dir_fd=self._fd)
             try:
                 with os.scandir(fd) as found:
-                    items = sorted(found, key=_name)
-                    if with_status and len(items) <= _MANY:
+                    items = list(islice(found, _MANY))
+                    if len(items) == _MANY:
+                        return _of_many(prefix, chain(items, found))
+                    items.sort(key=_name)
+                    if with_status:
                         return [_looked_at(prefix, item) for item in items]
                     return [(prefix + item.name, _kind(item), None) for item in items]
             finally:
@@ -216,6 +222,13 @@ class Source:
 
 
 _name = attrgetter("name")
+
+
+def _of_many(prefix: str, found: Iterable[os.DirEntry[str]]) -> Iterator[Item]:
+    """The items of a folder with very many, of which only names and kinds are in memory."""
+    names = [f"{item.name}\0{_KIND_NAMES.index(_kind(item))}" for item in found]
+    names.sort()  # no name holds a NUL, and nothing comes before it
+    return ((prefix + name[:-2], _KIND_NAMES[int(name[-1])], None) for name in names)
 
 
 def _looked_at(prefix: str, item: os.DirEntry[str]) -> Item:

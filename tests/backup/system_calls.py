@@ -21,6 +21,7 @@ from pytest_drdrill.backup import (
     DifferentialBackupStrategy,
     FullBackupStrategy,
     IncrementalBackupStrategy,
+    RetentionPolicy,
     swap,
 )
 
@@ -179,5 +180,13 @@ def main():
         swap.exchange = lambda one, other: False
         restore(folder)
 
-    work = {"backup": back_up, "restore": restore, "restore by renames": restore_by_renames}
+    def prune(folder):
+        FullBackupStrategy().prune_backups(folder / "it", RetentionPolicy(keep_last=int(kind)))
+
+    work = {
+        "backup": back_up,
+        "prune": prune,
+        "restore": restore,
+        "restore by renames": restore_by_renames,
+    }
     print(json.dumps(sweep(prepare, work[what], base)))

@@ -11,7 +11,7 @@ import pytest
 from backup_trees import picture
 
 from needs import lacks
-from pytest_drdrill.backup import BackupError, capture
+from pytest_drdrill.backup import BackupError, IncrementalBackupStrategy, capture, source
 from pytest_drdrill.backup import store as store_module
 from pytest_drdrill.backup.manifest import Entry, parse_line
 from pytest_drdrill.backup.source import Source
@@ -137,3 +137,21 @@ def test_attributes_that_no_reader_takes_fail_the_job(full, small, vault, monkey
     with pytest.raises(BackupError, match=r"can't back up 'a.txt': its attributes take 1,31\d,"):
         full.create_backup(small, vault)
     assert full.list_backups(vault) == []
+
+
+def test_a_folder_with_very_many_names_is_in_order(full, small, vault, tmp_path, monkeypatch):
+    # Names that sort by what follows them, and kinds that only a further look tells apart.
+    for name in ("a", "a!", "a.", "a0", "\udcff", "\u00e4"):
+        (small / name).write_text(name, errors="surrogateescape")
+    (small / "b").mkdir()
+    (small / "c").symlink_to("a")
+    os.mkfifo(small / "d")
+    few = list(Source(small).listing("."))
+    monkeypatch.setattr(source, "_MANY", 3)
+    assert list(Source(small).listing(".")) == few
+    job = full.create_backup(small, vault)
+    full.verify_backup(job)
+    (small / "d").unlink()
+    again = IncrementalBackupStrategy().create_backup(small, vault)
+    full.restore_backup(again, tmp_path / "restored")
+    assert picture(tmp_path / "restored") == picture(small)

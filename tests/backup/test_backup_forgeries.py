@@ -166,3 +166,32 @@ def test_nothing_builds_on_a_backup_of_another_format(full, small, vault, strate
     full.restore_backup(job, tmp_path / "restored")
     assert picture(tmp_path / "restored") == picture(small)
     assert picture(other.path) == before
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"source_path": "a\0b"},
+        {"source_path": "/a\0b"},
+        {"source_path": "relative"},
+        {"source_path": "/\ud800"},
+        {"source_path": 5},
+        {"backup_type": "x" * 10**6},
+        {"created_at": "2026" + "0" * 10**6},
+        {"manifest_sha256": "f" * 10**6},
+        {"size_bytes": -(10**4000)},
+    ],
+    ids=str,
+)
+def test_metadata_that_no_run_writes_are_one_sentence(full, small, vault, caplog, values):
+    job = full.create_backup(small, vault)
+    forged = job.to_metadata() | values
+    (job.path / "metadata.json").write_bytes(_document(forged))
+    with pytest.raises(BackupDamaged) as caught:
+        full.verify_backup(job)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert full.list_backups(vault) == []
+    assert max(len(record.getMessage()) for record in caplog.records) < 600
+    newer = full.create_backup(small, vault)
+    assert full.list_backups(vault) == [newer]

@@ -14,7 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from needs import lacks
-from pytest_drdrill.backup import BackupDamaged, FullBackupStrategy, IncrementalBackupStrategy
+from pytest_drdrill.backup import (
+    BackupDamaged,
+    FullBackupStrategy,
+    IncrementalBackupStrategy,
+    capture,
+)
 from pytest_drdrill.backup.sparse import LIMIT, segments, sparse_map
 
 MIB = 1 << 20
@@ -301,3 +306,20 @@ def test_a_file_system_without_attributes(small, vault, tmp_path, monkeypatch):
     strategy = FullBackupStrategy()
     strategy.restore_backup(strategy.create_backup(small, vault), tmp_path / "restored")
     assert picture(tmp_path / "restored") == picture(small)
+
+
+@pytest.mark.parametrize("paranoid", [True, False])
+def test_a_folders_attribute_is_seen_where_times_tell_nothing(
+    attributed, vault, tmp_path, monkeypatch, paranoid
+):
+    if paranoid:  # the file system's times are of no use
+        monkeypatch.setattr(capture, "_is_same", lambda entry, status: True)
+    else:  # all of it had changed so shortly before that a later change may bear the same time
+        monkeypatch.setattr(capture, "_COARSE_NS", 10**18)
+    strategy = IncrementalBackupStrategy()
+    strategy.create_backup(attributed, vault)
+    os.setxattr(attributed / "sub", "user.of a folder", b"another")
+    job = strategy.create_backup(attributed, vault, paranoid=paranoid)
+    strategy.restore_backup(job, tmp_path / "restored")
+    assert attributes(tmp_path / "restored") == attributes(attributed)
+    assert strategy.create_backup(attributed, vault, paranoid=paranoid).manifest_id == job.id

@@ -17,7 +17,7 @@ from backup_trees import picture, rest
 
 from hand_clock import HandClock
 from needs import lacks
-from pytest_drdrill.backup import RestoreTargetError
+from pytest_drdrill.backup import RestoreTargetError, RetentionPolicy
 from pytest_drdrill.backup.exchange import exchange
 
 
@@ -140,6 +140,29 @@ def test_a_backup_killed_at_every_call(full, tree, vault, as_it, sweep, kind, be
     # From one call on it is published, and what comes after changes nothing.
     assert published == sorted(published)
     assert set(published) == {0, 1}
+
+
+def test_a_pruning_killed_at_every_call(full, tree, vault, tmp_path, as_it, sweep):
+    known = {}
+    for number, kind in enumerate(["full", "incremental", "full", "incremental", "differential"]):
+        (tree / "z.txt").write_text(f"change {number}")
+        add(kind, tree, vault, known)
+    kept = [job.id for job in full.list_backups(vault)][:3]  # the newest two, and what they need
+    counts = []
+    for place in sweep("prune", "2", tmp_path, as_it(vault)):
+        jobs = full.list_backups(place)
+        counts.append(len(jobs))
+        assert [job.id for job in jobs][:3] == kept, place
+        for job in jobs:
+            full.verify_backup(job)
+            full.restore_backup(job, place.with_name(job.id))
+            assert picture(place.with_name(job.id)) == known[job.id], place
+        # The next one takes the lock, and clears what the dead one left.
+        full.prune_backups(place, RetentionPolicy(keep_last=2))
+        assert [job.id for job in full.list_backups(place)] == kept
+        assert len([path for path in place.iterdir() if path.is_dir()]) == len(kept), place
+    assert counts == sorted(counts, reverse=True)
+    assert set(counts) == {5, 4, 3}
 
 
 @pytest.fixture

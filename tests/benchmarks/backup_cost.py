@@ -4,8 +4,11 @@
         [--large-mib 2048] [--peers cp,find,sha256sum,tar,rsync,restic,borg]
 
 Contenders run in turn, in processes of their own, so that starting Python counts as well; what that
-alone takes stands beside it ("start"). Before each the disk is synced and the memory touched that
-it may need, and what it writes counts as written when it has been synced too. A ratio is the median
+alone takes stands beside it ("start"). Before each, the disk is synced, the source read (borg drops
+it from memory) and the memory touched that is needed; what a contender writes counts as written
+when it has been synced too. What it wrote is removed at the very end, where there is room for it:
+ext4 looks at each lately removed inode before it makes a new one, which costs the next contender
+more than all its own work. A ratio is the median
 of the ratios of one round, since creating files swings by a factor of ten from one minute to the
 next. Peers that are not on the machine are left out: rsync, restic (which always encrypts) and borg
 (here without encryption and compression).
@@ -95,6 +98,8 @@ TARGETS = [
     ("restore", "cp -a", "wall", 1.2, 1.2),
     ("restore", "restic", "wall", 0.4, 0.4),
 ]
+ROOM = 30 << 30
+"""Bytes that stay free on the disk."""
 PEAK_MIB = (100, 32)
 """The most memory that any of our processes may take, with small and with large files."""
 OPERATIONS = ("full", "none", "some", "verify", "restore")
@@ -114,6 +119,7 @@ def ours(operation: str, place: dict[str, str]) -> list[str]:
 
 def cost(command: list[str], place: dict[str, str]) -> Cost:
     """Of a command and of bringing what it wrote to the disk; the peak is the command's."""
+    warm(Path(place["src"]))
     os.sync()
     environment = {
         **os.environ,
@@ -133,6 +139,15 @@ def cost(command: list[str], place: dict[str, str]) -> Cost:
     if code != "0":
         raise SystemExit(f"{command} exited {code}")
     return Cost(float(wall) + synced, float(cpu), int(peak_kib) / 1024)
+
+
+def warm(source: Path) -> None:
+    """Read all of the source, so that each contender finds it in memory."""
+    for path in source.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb", buffering=0) as file:
+                while file.read(1 << 20):
+                    pass
 
 
 def touch(size: int) -> None:
@@ -158,8 +173,18 @@ def run(name: str, place: dict[str, str], seed: int) -> dict[str, Cost]:
                 found[operation] = cost(["bash", "-c", template.format(**place)], place)
     finally:
         for key in ("store", "cache", "out"):
-            shutil.rmtree(place[key], ignore_errors=True)
+            put_away(Path(place[key]), Path(place["work"]))
     return found
+
+
+def put_away(folder: Path, work: Path) -> None:
+    """Out of the way; removed at once only where the disk has no room for more of it."""
+    if not folder.exists():
+        return
+    if shutil.disk_usage(work).free < ROOM:
+        shutil.rmtree(folder)
+        return
+    folder.rename(tempfile.mkdtemp(prefix="old-", dir=work))
 
 
 def change(source: Path, seed: int) -> None:
@@ -198,7 +223,7 @@ def large_tree(folder: Path, mib: int) -> None:
 def compare(title: str, work: Path, rounds: int, peers: list[str], *, is_large: bool) -> None:
     place = {name: str(work / name) for name in ("src", "store", "out", "cache")}
     place |= {"work": str(work), "python": sys.executable, "bunch": "1" if is_large else "500"}
-    size = sum(path.lstat().st_size for path in work.rglob("*"))
+    size = sum(path.lstat().st_size for path in work.rglob("*") if path.is_file())
     place["memory"] = str(2 * size + (512 << 20))
     names = ["ours", *peers]
     found: dict[str, list[dict[str, Cost]]] = {name: [] for name in names}

@@ -187,6 +187,10 @@ class _Writer:
         self._contents = contents
         self._result = result
         self._gives_owners = os.geteuid() == 0
+        # What is made in the new folder is born with its owners, unless it hands its group down.
+        status = os.fstat(root)
+        is_handed_down = status.st_mode & stat.S_ISGID
+        self._born = None if is_handed_down else (status.st_uid, status.st_gid)
         self._without_bits: list[str] = []  # what lost its setuid or setgid bit with its owner
         self._owners_left = False
         self._recorded: list[str] = []
@@ -281,7 +285,7 @@ class _Writer:
 
     def _give_owner(self, entry: Entry, of: int | str) -> None:
         """Give an entry to its owner, which only root may; to be called before its mode is set."""
-        if not self._gives_owners:
+        if not self._gives_owners or (entry.uid, entry.gid) == self._born:
             return
         try:
             if isinstance(of, int):

@@ -7,6 +7,7 @@ import stat
 import pytest
 from backup_trees import NOBODY, picture, rewrite_manifest
 
+from needs import lacks
 from pytest_drdrill.backup import BackupError
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
@@ -104,3 +105,22 @@ def test_another_error_of_the_disk_is_no_matter_of_owners(full, tree, vault, tmp
     with pytest.raises(BackupError, match="Input/output error"):
         full.restore_backup(job, tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
+
+
+@pytest.mark.parametrize("hands_down", [True, False])
+def test_owners_come_back_where_new_files_get_another_group(
+    full, tree, vault, tmp_path, hands_down
+):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    try:
+        os.chown(shared, 0, STRANGER)
+        os.chown(tree / "a.txt", NOBODY, STRANGER)
+    except PermissionError:
+        lacks("the right to give files away: run the tests as root")
+    shared.chmod(0o2775 if hands_down else 0o775)
+    (tree / "a.txt").chmod(0o4755)
+    job = full.create_backup(tree, vault)
+    result = full.restore_backup(job, shared / "restored")
+    assert picture(shared / "restored") == picture(tree)
+    assert result.warnings == []

@@ -103,6 +103,7 @@ class Follower:
         self._close = close
         self._behind = behind
         self._given_up = False
+        self._left = 0  # bytes of the present range that are not hashed yet
         self._ranges: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
         self._digest: Future[str] | None = None
 
@@ -143,6 +144,11 @@ class Follower:
     def _run(self) -> str:
         try:
             return self._hash()
+        except BaseException:
+            self._behind.add(-self._left)
+            while (piece := self._ranges.get()) is not None:  # nobody is to wait for them
+                self._behind.add(piece[0] - piece[1])
+            raise
         finally:
             if self._close:
                 os.close(self._fd)
@@ -151,21 +157,17 @@ class Follower:
         digest = sha256()
         buffer = memoryview(bytearray(_BLOCK))
         is_whole = True
-        failure: OSError | None = None
         while (piece := self._ranges.get()) is not None:
             start, end = piece
-            while start < end and is_whole and not self._given_up:
-                try:
-                    count = os.preadv(self._fd, [buffer[: end - start]], start)
-                except OSError as error:
-                    failure, count = error, 0
+            self._left = end - start
+            while self._left and is_whole and not self._given_up:
+                count = os.preadv(self._fd, [buffer[: self._left]], end - self._left)
                 digest.update(buffer[:count])
                 is_whole = count > 0
-                start += count
+                self._left -= count
                 self._behind.add(-count)
-            self._behind.add(start - end)  # what will not be read, nobody is to wait for
-        if failure is not None:
-            raise failure
+            self._behind.add(-self._left)
+            self._left = 0
         return digest.hexdigest() if is_whole else ""
 
 

@@ -22,7 +22,7 @@ from pytest_drdrill.backup.manifest import (
 )
 from pytest_drdrill.backup.pack import LARGE, Pack
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
-from pytest_drdrill.backup.source import TYPES, Item, Kind, Source, Unreadable, Vanished
+from pytest_drdrill.backup.source import TYPES, Item, Kind, Source, Unlistable, Unreadable, Vanished
 from pytest_drdrill.backup.tar import header
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ class _Capture:
                 except Unreadable as error:
                     if not self._reading.skip_unreadable:
                         raise
-                    self._warn(f"{error}; it was left out")
+                    what = "what it holds" if isinstance(error, Unlistable) else "it"
+                    self._warn(f"{error}; {what} was left out")
             else:
                 pending.pop()
         self._source.check_there()

@@ -114,15 +114,21 @@ class Contents:
             position += count
         follower.end()
         self._background.sync(to)
-        return Check(entry, follower if position == end else False)
+        return Check(entry, follower if position == end else False, is_copy=True)
 
     def is_intact(self, check: Check) -> bool:
-        """How a check went, waited for."""
+        """How a check went, waited for.
+
+        Raises:
+            OSError: what was written can't be read.
+        """
         if isinstance(check.outcome, bool):
             return check.outcome
         try:
             return check.outcome.digest() == check.entry.sha256
         except OSError as error:
+            if check.is_copy:
+                raise
             raise self._unreadable(check.entry.backup, error) from error
 
     def is_member(self, entry: Entry, position: int) -> tuple[bool, int]:
@@ -228,10 +234,12 @@ class Check(NamedTuple):
     Attributes:
         entry: the file.
         outcome: whether they match its hash, or who takes the hash.
+        is_copy: whether that reads what was written, and not the tar.
     """
 
     entry: Entry
     outcome: bool | Follower
+    is_copy: bool = False
 
     @property
     def is_done(self) -> bool:

@@ -67,25 +67,28 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
             warnings=warnings,
         )
         told = Reporter(progress, "backup", job.id)
-        try:
-            _run(job, store, clock, base, reading, told)
-            told.end()
-            job.completed_at = clock.now()
-            job.status = BackupStatus.COMPLETED
-            store.publish(job)
-        except BaseException as error:
-            store.discard(job.id)
-            job.status = BackupStatus.FAILED
-            job.completed_at = None
-            job.error_message = str(error) or type(error).__name__
-            if isinstance(error, BackupError):
-                error.job = job
-            elif isinstance(error, OSError):
-                job.error_message = f"can't write backup {job.id} to {store.path}: {error.strerror}"
-                raise BackupError(job.error_message, job=job) from error
-            else:  # the caller's own, or an interrupt, which has no room for a job
-                error.add_note(f"backup {job.id} failed, and is not in {store.path}")
-            raise
+        with told.unwrapping():
+            try:
+                _run(job, store, clock, base, reading, told)
+                told.end()
+                job.completed_at = clock.now()
+                job.status = BackupStatus.COMPLETED
+                store.publish(job)
+            except BaseException as error:
+                store.discard(job.id)
+                job.status = BackupStatus.FAILED
+                job.completed_at = None
+                job.error_message = str(error) or type(error).__name__
+                if isinstance(error, BackupError):
+                    error.job = job
+                elif isinstance(error, OSError):
+                    job.error_message = (
+                        f"can't write backup {job.id} to {store.path}: {error.strerror or error}"
+                    )
+                    raise BackupError(job.error_message, job=job) from error
+                else:  # the caller's own, or an interrupt, which has no room for a job
+                    error.add_note(f"backup {job.id} failed, and is not in {store.path}")
+                raise
     return job
 
 

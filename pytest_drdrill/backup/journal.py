@@ -86,6 +86,7 @@ class Journal:
             OSError: it can't be made, or the journal not be written.
         """
         stage = self._beside("restoring")
+        os.ftruncate(self._fd, 0)  # a power cut may have left what is no line
         self._append({"stage": stage.name}, _HEAD)
         with contextlib.suppress(PermissionError):  # a folder may be written to, and not read
             sync_folder(self.target.parent)
@@ -107,6 +108,15 @@ class Journal:
         self._append({"aside": aside.name, "units": None if units is None else list(units)})
         self.aside, self.units = aside, None if units is None else list(units)
         return aside
+
+    def give_up_aside(self) -> None:
+        """Say that what was put aside stays where it is, and is nobody's leftover.
+
+        Raises:
+            OSError: the journal can't be written.
+        """
+        self._append({"aside": None})
+        self.aside = self.units = None
 
     def clear(self) -> None:
         """Forget what was laid there, all of which is settled.
@@ -162,6 +172,9 @@ class Journal:
             raise ValueError("cut off")
         if "stage" in record:
             self.stage = self._named(record["stage"], "restoring")
+            return
+        if record["aside"] is None:
+            self.aside = self.units = None
             return
         aside, units = self._named(record["aside"], "replaced"), record["units"]
         if units is not None and not all(map(_is_inside, units)):

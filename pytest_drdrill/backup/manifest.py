@@ -55,8 +55,8 @@ class Entry:
         gid: number of its group.
         mtime_ns: last modification, nanoseconds since 1970.
         ctime_ns: last change of the inode, nanoseconds since 1970: tells a later backup what
-            changed. 0 for a file that had changed so shortly before it was read that a later
-            change may bear the same time: a later backup looks at its content.
+            changed. 0 for one that had changed so shortly before it was read that a later change
+            may bear the same time: a later backup looks at its content and attributes.
         ino: inode number, for the same reason.
         nlink: number of its hard links.
         target: of a symlink, where it points, verbatim.

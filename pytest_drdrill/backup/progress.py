@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _INTERVAL_S = 0.1
 
@@ -56,12 +57,41 @@ class Reporter:
         now = time.monotonic()
         if now - self._told >= _INTERVAL_S:
             self._told = now
-            self._tell(BackupProgress(self._stage, self._job_id, entries, size_bytes))
+            self._say()
 
     def end(self) -> None:
         """It is done; told in any case."""
         if self._tell is not None:
+            self._say()
+
+    @contextlib.contextmanager
+    def unwrapping(self) -> Iterator[None]:
+        """Around the run: what the callback raised comes out of it as it was."""
+        try:
+            yield
+        except CallbackError as wrapped:
+            for note in getattr(wrapped, "__notes__", ()):
+                wrapped.error.add_note(note)
+            raise wrapped.error from wrapped.error.__cause__
+
+    def _say(self) -> None:
+        assert self._tell is not None
+        try:
             self._tell(BackupProgress(self._stage, self._job_id, *self._last))
+        except OSError as error:
+            raise CallbackError(error) from None
+
+
+class CallbackError(Exception):
+    """An error of the caller's own, which is not to be taken for one of the disk.
+
+    Attributes:
+        error: the error.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 UNTOLD = Reporter(None, "backup", "")

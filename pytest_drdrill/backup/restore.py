@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -159,6 +160,7 @@ def _write_stage(
 ) -> None:
     root = os.open(stage, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        _disinherit(root)
         with Background() as background, Contents(job, background) as contents:
             writer = _Writer(job, root, contents, result)
             for number, entry in enumerate(read_manifest(job), 1):
@@ -167,9 +169,17 @@ def _write_stage(
                 progress(number, result.size_bytes)
             selection.check_found(job)
             writer.finish()
+            background.end_sync()
             progress.end()
     finally:
         os.close(root)
+
+
+def _disinherit(folder: int) -> None:
+    """Take from a new folder the ACLs that it has from the one it was made in."""
+    for name in ("system.posix_acl_default", "system.posix_acl_access"):
+        with contextlib.suppress(OSError):  # mostly it has none
+            os.removexattr(folder, name)
 
 
 class _Writer:

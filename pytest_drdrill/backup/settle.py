@@ -61,10 +61,12 @@ class Settlement:
 
     Attributes:
         undone: whether something went back to its place.
+        kept: whether what was taken away is left beside the target, where it can't go back.
         left: what is still there, and why; a sentence each.
     """
 
     undone: bool = False
+    kept: bool = False
     left: list[str] = field(default_factory=list)
 
 
@@ -83,6 +85,8 @@ def settle(journal: Journal) -> Settlement:
             _settle_tree(journal.stage, journal.aside, journal.target, done)
         else:
             _settle_paths(journal.stage, journal.aside, journal.target, journal.units, done)
+        if done.kept:  # before the stage goes, without which it would look like what was replaced
+            journal.give_up_aside()
     _drop(journal.stage, done)
     return done
 
@@ -161,11 +165,11 @@ def _settle_tree(stage: Path, aside: Path, target: Path, done: Settlement) -> No
         if move_in(aside, target):
             done.undone = True
         else:
-            done.left.append(_kept(aside, target))
+            _keep(aside, target, done)
     elif is_there(target):
         _drop_old(aside, done)
     else:
-        done.left.append(_kept(aside, target))
+        _keep(aside, target, done)
 
 
 def _settle_paths(
@@ -186,7 +190,7 @@ def _settle_paths(
             old.rename(place)
             done.undone = True
     if any(is_there(aside / str(number)) for number in range(len(units))):
-        done.left.append(_kept(aside, target))
+        _keep(aside, target, done)
     else:
         aside.rmdir()
 
@@ -204,8 +208,11 @@ def _leads_to(target: Path, unit: str) -> bool:
     return True
 
 
-def _kept(aside: Path, target: Path) -> str:
-    return f"{aside} holds what was taken from {target}, where it can't go back: it is left there"
+def _keep(aside: Path, target: Path, done: Settlement) -> None:
+    done.kept = True
+    done.left.append(
+        f"{aside} holds what was taken from {target}, where it can't go back: it is left there"
+    )
 
 
 def _drop_old(aside: Path, done: Settlement) -> None:

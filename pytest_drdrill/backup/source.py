@@ -6,8 +6,7 @@ import errno
 import os
 import stat
 from base64 import b64encode
-from itertools import chain, islice
-from operator import attrgetter
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 from pytest_drdrill.backup.errors import BackupError
@@ -44,8 +43,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 # A stale handle is no such sign where a path is opened: there it is the source's own that is stale.
 _VANISHED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-# The file system has none; one went while they were listed; a path too long to be asked that way.
-_NO_XATTRS = {errno.EOPNOTSUPP, errno.ENODATA, errno.ENAMETOOLONG}
+# The file system has none; a path too long to be asked that way.
+_NO_XATTRS = {errno.EOPNOTSUPP, errno.ENAMETOOLONG}
 
 
 class Vanished(Exception):  # noqa: N818 - an event of the walk, caught there
@@ -54,6 +53,10 @@ class Vanished(Exception):  # noqa: N818 - an event of the walk, caught there
 
 class Unreadable(BackupError):  # noqa: N818 - named like its siblings
     """Something in the source can't be read."""
+
+
+class Unlistable(Unreadable):
+    """A folder in the source can be seen, and what it holds can't."""
 
 
 class Source:
@@ -95,17 +98,18 @@ class Source:
             fd = os.open(folder, _FOLDER, dir_fd=self._fd)
             try:
                 with os.scandir(fd) as found:
-                    items = list(islice(found, _MANY))
-                    if len(items) == _MANY:
-                        return _of_many(prefix, chain(items, found))
-                    items.sort(key=_name)
+                    first = list(islice(found, _MANY))
+                    if len(first) == _MANY:
+                        return _of_many(prefix, chain(first, found))
+                    # Some file systems give a name twice where a folder changes meanwhile.
+                    items = {item.name: item for item in first}
                     if with_status:
-                        return [_looked_at(prefix, item) for item in items]
-                    return [(prefix + item.name, _kind(item), None) for item in items]
+                        return [_looked_at(prefix, items[name]) for name in sorted(items)]
+                    return [(prefix + name, _kind(items[name]), None) for name in sorted(items)]
             finally:
                 os.close(fd)
         except OSError as error:
-            self._fail(folder, error)
+            self._fail(folder, error, Unlistable)
 
     def lstat(self, path: str) -> os.stat_result:
         """The status of the entry itself, never of what a symlink points to."""
@@ -187,11 +191,15 @@ class Source:
         # No call takes a folder's descriptor and a name, and a symlink can't be opened.
         of = f"/proc/self/fd/{self._fd}/{path}" if fd is None else fd
         try:
-            names = os.listxattr(of, follow_symlinks=fd is not None)
-            values = {
-                name: b64encode(os.getxattr(of, name, follow_symlinks=fd is not None)).decode()
-                for name in sorted(names)
-            }
+            values = {}
+            for name in sorted(os.listxattr(of, follow_symlinks=fd is not None)):
+                try:
+                    value = os.getxattr(of, name, follow_symlinks=fd is not None)
+                except OSError as error:
+                    if error.errno == errno.ENODATA:  # it went meanwhile
+                        continue
+                    raise
+                values[name] = b64encode(value).decode()
         except OSError as error:
             if error.errno in _NO_XATTRS:
                 return None
@@ -212,23 +220,26 @@ class Source:
         if not there:
             self._fail(ROOT, OSError(errno.ENOENT, "it was removed while it was read"))
 
-    def _fail(self, path: str, error: OSError) -> NoReturn:
+    def _fail(
+        self, path: str, error: OSError, unreadable: type[Unreadable] = Unreadable
+    ) -> NoReturn:
         if error.errno in _VANISHED and path != ROOT:
             raise Vanished from error
         shown = self.root if path == ROOT else self.root / path
         # Without the source itself there is nothing to go on with.
-        kind = BackupError if path == ROOT else Unreadable
+        kind = BackupError if path == ROOT else unreadable
         raise kind(f"can't read {str(shown)!r}: {error.strerror}") from error
-
-
-_name = attrgetter("name")
 
 
 def _of_many(prefix: str, found: Iterable[os.DirEntry[str]]) -> Iterator[Item]:
     """The items of a folder with very many, of which only names and kinds are in memory."""
     names = [f"{item.name}\0{_KIND_NAMES.index(_kind(item))}" for item in found]
     names.sort()  # no name holds a NUL, and nothing comes before it
-    return ((prefix + name[:-2], _KIND_NAMES[int(name[-1])], None) for name in names)
+    return (
+        (prefix + name[:-2], _KIND_NAMES[int(name[-1])], None)
+        for earlier, name in pairwise(chain(["\0\0"], names))
+        if earlier[:-2] != name[:-2]
+    )
 
 
 def _looked_at(prefix: str, item: os.DirEntry[str]) -> Item:

@@ -80,8 +80,8 @@ class BackupStrategy(ABC):
         """Back up a folder.
 
         What changed since an earlier backup is told by size, times to the nanosecond, inode, links,
-        mode and owner; a file that had changed within a tick of the clock before it was read is
-        compared by its hash.
+        mode and owner; what had changed within a tick of the clock before it was read is compared
+        by its content and attributes.
 
         Args:
             source: the folder to read.
@@ -177,7 +177,8 @@ class BackupStrategy(ABC):
             raise RestoreTargetError(str(error)) from None
         self._tell("restore started", stored.id)
         told = Reporter(progress, "restore", stored.id)
-        result = restore(stored, target, replace=replace, selection=selection, progress=told)
+        with told.unwrapping():
+            result = restore(stored, target, replace=replace, selection=selection, progress=told)
         self._tell("restore completed", f"{stored.id}: verified and swapped in")
         return result
 
@@ -213,11 +214,12 @@ class BackupStrategy(ABC):
         told = Reporter(progress, "verify", stored.id)
         began = self.clock.now()
         try:
-            result = verify(stored, quick=quick, progress=told)
+            with told.unwrapping():
+                result = verify(stored, quick=quick, progress=told)
+                told.end()
         except BackupDamaged:
             store.note_verified(stored, None)
             raise
-        told.end()
         if not quick:
             store.note_verified(stored, began)
             job.verified_at = stored.verified_at

@@ -155,3 +155,33 @@ def test_a_folder_with_very_many_names_is_in_order(full, small, vault, tmp_path,
     again = IncrementalBackupStrategy().create_backup(small, vault)
     full.restore_backup(again, tmp_path / "restored")
     assert picture(tmp_path / "restored") == picture(small)
+
+
+@pytest.mark.parametrize("most", [3, 1000])
+def test_a_name_that_the_file_system_gives_twice_comes_once(
+    full, small, vault, tmp_path, monkeypatch, most
+):
+    real = os.scandir
+
+    class Twice:
+        def __init__(self, of):
+            self.found = real(of)
+
+        def __enter__(self):
+            return self.items()
+
+        def __exit__(self, *_):
+            self.found.close()
+
+        def items(self):
+            known = list(self.found)
+            return iter([*known, *known])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "_MANY", most)
+        patch.setattr(
+            source.os, "scandir", lambda of: Twice(of) if isinstance(of, int) else real(of)
+        )
+        job = full.create_backup(small, vault)
+    full.restore_backup(job, tmp_path / "restored")
+    assert picture(tmp_path / "restored") == picture(small)

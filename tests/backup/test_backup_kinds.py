@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 from backup_trees import flip, picture, rewrite_manifest
@@ -323,3 +324,35 @@ def test_a_folders_attribute_is_seen_where_times_tell_nothing(
     strategy.restore_backup(job, tmp_path / "restored")
     assert attributes(tmp_path / "restored") == attributes(attributed)
     assert strategy.create_backup(attributed, vault, paranoid=paranoid).manifest_id == job.id
+
+
+def test_an_attribute_that_vanishes_takes_no_other_with_it(
+    full, attributed, vault, tmp_path, monkeypatch
+):
+    real = os.getxattr
+
+    def get(of, name, **options):
+        if name == "user.empty":
+            raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+        return real(of, name, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getxattr", get)
+        job = full.create_backup(attributed, vault)
+    full.restore_backup(job, tmp_path / "restored")
+    expected = attributes(attributed)
+    del expected[Path("a.txt")]["user.empty"]
+    assert attributes(tmp_path / "restored") == expected
+
+
+def test_a_restored_tree_inherits_no_rights_from_where_it_is_put(full, small, vault, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    try:
+        os.setxattr(shared, "system.posix_acl_default", ACL)
+    except OSError:
+        lacks("a file system with ACLs")
+    job = full.create_backup(small, vault)
+    full.restore_backup(job, shared / "restored")
+    assert picture(shared / "restored") == picture(small)
+    assert attributes(shared / "restored") == attributes(small)

@@ -128,8 +128,9 @@ def test_bytes_that_a_thread_cannot_read(full, large, vault, tmp_path, monkeypat
         "verify": lambda: full.verify_backup(job),
         "restore": lambda: full.restore_backup(job, tmp_path / "restored"),
     }
-    with pytest.raises(BackupError, match="Input/output error"):
+    with pytest.raises(BackupError, match="Input/output error") as caught:
         calls[what]()
+    assert isinstance(caught.value, BackupDamaged) is (what == "verify")
     assert threads() == []
     assert not (tmp_path / "restored").exists()
 
@@ -159,6 +160,29 @@ def test_a_disk_that_is_full_in_mid_restore(full, large, vault, tmp_path, monkey
         full.restore_backup(job, tmp_path / "restored")
     assert threads() == []
     assert list((tmp_path / "restored").iterdir()) == []
+
+
+def test_a_disk_that_fails_when_the_last_file_is_synced(full, large, vault, tmp_path, monkeypatch):
+    job = full.create_backup(large, vault)
+
+    def fail(fd):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(BackupError, match=r"can't restore backup .*: Input/output error"):
+        full.restore_backup(job, tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
+
+
+def test_a_thread_that_fails_keeps_nobody_waiting(full, large, vault, monkeypatch):
+    def fail():
+        raise MemoryError
+
+    monkeypatch.setattr(background, "sha256", fail)
+    monkeypatch.setattr(background, "_BEHIND", 1)
+    with pytest.raises(MemoryError):
+        full.create_backup(large, vault)
+    assert threads() == []
 
 
 def test_an_end_by_the_callback_leaves_nothing(full, large, vault, tmp_path, monkeypatch):

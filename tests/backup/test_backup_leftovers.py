@@ -552,3 +552,50 @@ def test_a_folder_that_may_be_written_to_and_not_read(full, open_folder, as_user
 def test_a_system_that_has_no_such_call(tmp_path, monkeypatch):
     monkeypatch.setattr(exchange, "_libc", object)
     assert not exchange.exchange(tmp_path, tmp_path)
+
+
+def between_two_renames(target):
+    """As a run that was killed there left it: the old is aside, and nothing in its place."""
+    journal = Journal.claim(target)
+    stage = journal.make_stage()
+    (stage / "new").touch()
+    aside = journal.set_aside()
+    target.rename(aside)
+    journal.close()
+    return aside
+
+
+def test_what_can_not_go_back_outlives_a_run_that_dies_while_it_says_so(
+    full, small, vault, tmp_path, monkeypatch
+):
+    job = full.create_backup(small, vault)
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "only copy").touch()
+    aside = between_two_renames(target)
+    target.mkdir()
+    (target / "refilled").touch()
+
+    def die(journal):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "clear", die)
+        with pytest.raises(KeyboardInterrupt):
+            full.restore_backup(job, target, replace=True)
+    full.restore_backup(job, target, replace=True)
+    assert [path.name for path in aside.iterdir()] == ["only copy"]
+    assert picture(target) == picture(small)
+
+
+@pytest.mark.parametrize("rest", [bytes(50), b"drdrill-re", b""])
+def test_a_journal_that_a_power_cut_left_without_a_line_is_begun_anew(tmp_path, rest):
+    target = tmp_path / "target"
+    target.mkdir()
+    journal = Journal.claim(target)
+    journal.path.write_bytes(rest)
+    journal.close()
+    aside = between_two_renames(target)
+    journal = Journal.claim(target)
+    assert journal.aside == aside
+    journal.close()

@@ -1,5 +1,6 @@
 """Incremental and differential backups: what each holds, what it builds on, and when not."""
 
+import errno
 import json
 import os
 import resource
@@ -469,6 +470,23 @@ def test_so_does_one_that_raises_when_it_is_told_the_last_time(building, small, 
     with pytest.raises(StopError):
         building.restore_backup(first, tmp_path / "target", progress=stop_at_end())
     assert not (tmp_path / "target").exists()
+
+
+def test_an_error_of_the_callback_is_none_of_the_disk(building, small, vault, tmp_path):
+    first = building.create_backup(small, vault)
+
+    def stop(_progress):
+        raise BrokenPipeError(errno.EPIPE, "nobody reads the progress")
+
+    with pytest.raises(BrokenPipeError, match="nobody reads") as caught:
+        building.create_backup(small, vault, progress=stop)
+    assert "failed, and is not in" in caught.value.__notes__[0]
+    with pytest.raises(BrokenPipeError):
+        building.verify_backup(first, progress=stop)
+    with pytest.raises(BrokenPipeError):
+        building.restore_backup(first, tmp_path / "target", progress=stop)
+    assert not (tmp_path / "target").exists()
+    assert building.list_backups(vault) == [first]
 
 
 def test_what_was_done_is_told(small, vault, tmp_path):

@@ -43,7 +43,7 @@ def test_it_is_left_out_and_named(skipping, closed, as_user, open_folder):
         skipping.verify_backup(job)
         skipping.restore_backup(job, vault / "restored")
     assert job.warnings[1:] == [
-        f"can't read {str(source / 'closed')!r}: Permission denied; it was left out",
+        f"can't read {str(source / 'closed')!r}: Permission denied; what it holds was left out",
         f"can't read {str(source / 'secret')!r}: Permission denied; it was left out",
     ]
     found = {path.relative_to(vault / "restored") for path in (vault / "restored").rglob("*")}

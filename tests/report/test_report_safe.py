@@ -106,7 +106,7 @@ heavy = {"pytest", "_pytest", "asyncio", "jinja2", "pytest_html", "ssl", "hypoth
 assert not new & heavy, new & heavy
 own = {name for name in new if name.startswith("pytest_drdrill.")}
 known = {"pytest_drdrill.report", "pytest_drdrill.durations", "pytest_drdrill.text",
-         "pytest_drdrill.evidence"}
+         "pytest_drdrill.late", "pytest_drdrill.evidence"}
 strange = {name for name in own if not name.startswith(tuple(known))}
 assert not strange, strange
 """

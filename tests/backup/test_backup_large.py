@@ -162,8 +162,9 @@ def test_a_disk_that_is_full_in_mid_restore(full, large, vault, tmp_path, monkey
     assert list((tmp_path / "restored").iterdir()) == []
 
 
-def test_a_disk_that_fails_when_the_last_file_is_synced(full, large, vault, tmp_path, monkeypatch):
-    job = full.create_backup(large, vault)
+def test_a_disk_that_fails_when_the_last_file_is_synced(full, small, vault, tmp_path, monkeypatch):
+    (small / "b1").write_bytes(bytes(range(256)) * 8192)  # the only one: no other asks how it went
+    job = full.create_backup(small, vault)
 
     def fail(fd):
         raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -14,6 +14,12 @@ def needs(program, package=None):
     return found
 
 
+def needs_root():
+    """Skips the test where it is not root who runs it: only root gives files to others."""
+    if os.geteuid() != 0:
+        lacks("root's rights: run the tests as root")
+
+
 def lacks(what):
     """The machine has no such thing: skips the test, which fails where CI must have it."""
     message = f"this machine lacks {what}"

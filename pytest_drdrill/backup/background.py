@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import threading
 from hashlib import sha256
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from queue import SimpleQueue
-    from types import TracebackType
 
 _BLOCK = 1 << 20
 _HASHERS = 2
@@ -35,15 +34,8 @@ class Background:
         self._open: list[Follower] = []
         self._behind = _Behind()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Wait until no thread is left, whatever they were at."""
         for follower in self._open:
             follower.give_up()
         for executor in (self._hashers, self._syncer):

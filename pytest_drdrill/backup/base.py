@@ -6,19 +6,19 @@ import errno
 import os
 from collections import deque
 from hashlib import sha256
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO
 
+from pytest_drdrill.backup.entry import LINE, ROOT, parse_line
 from pytest_drdrill.backup.errors import BackupDamaged, BackupError
-from pytest_drdrill.backup.manifest import LINE, ROOT, check_manifest, parse_line
+from pytest_drdrill.backup.manifest import check_manifest
 from pytest_drdrill.backup.regular import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from pytest_drdrill.backup.background import Follower
+    from pytest_drdrill.backup.entry import Entry
     from pytest_drdrill.backup.job import BackupJob
-    from pytest_drdrill.backup.manifest import Entry
 
 _BUFFER = 1 << 20
 _MOST_WAITING = 1000
@@ -49,15 +49,8 @@ class Base:
             self._readline = self._file.readline
             self._line = self._readline()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the manifest."""
         if self._file is not None:
             self._file.close()
 

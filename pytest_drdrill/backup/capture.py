@@ -5,21 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.background import Background
 from pytest_drdrill.backup.base import Base, ManifestWriter
+from pytest_drdrill.backup.entry import RECORDED, ROOT, Entry, head_of_line, holder_of_line, holding
 from pytest_drdrill.backup.job import number_of
-from pytest_drdrill.backup.manifest import (
-    RECORDED,
-    ROOT,
-    Entry,
-    head_of_line,
-    holder_of_line,
-    holding,
-)
 from pytest_drdrill.backup.pack import LARGE, Pack
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.source import TYPES, Item, Kind, Source, Unlistable, Unreadable, Vanished
@@ -114,7 +108,7 @@ class _Capture:
         self._unnamed = 0  # warnings beyond those that the job keeps
 
     def run(self) -> None:
-        with self._base, self._background:
+        with closing(self._base), closing(self._background):
             self._walk()
             job = self._job
             if self._unnamed:

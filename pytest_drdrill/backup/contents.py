@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_drdrill.backup.entry import RECORDED
 from pytest_drdrill.backup.errors import BackupDamaged
-from pytest_drdrill.backup.manifest import RECORDED
 from pytest_drdrill.backup.pack import LARGE
 from pytest_drdrill.backup.regular import open_regular
 from pytest_drdrill.backup.store import TAR
 from pytest_drdrill.backup.tar import END, header, padding
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from pytest_drdrill.backup.background import Background, Follower
+    from pytest_drdrill.backup.entry import Entry
     from pytest_drdrill.backup.job import BackupJob
-    from pytest_drdrill.backup.manifest import Entry
 
 _BLOCK = 1 << 20
 _NEAR = 4096
@@ -47,15 +45,8 @@ class Contents:
         self._begin = self._end = 0
         self._kernel_copies = True
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the tars."""
         for tar in self._tars.values():
             os.close(tar.fd)
 

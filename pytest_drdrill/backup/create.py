@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.capture import Reading, capture
 from pytest_drdrill.backup.errors import BackupError, BackupRefused
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType, make_id
+from pytest_drdrill.backup.paths import absolute, refuse_overlap
 from pytest_drdrill.backup.progress import Reporter
 from pytest_drdrill.backup.source import Source
-from pytest_drdrill.backup.store import TAR, Store, absolute, refuse_overlap
+from pytest_drdrill.backup.store import TAR, Store
 from pytest_drdrill.backup.verify import check_parts
 
 if TYPE_CHECKING:
@@ -141,7 +143,7 @@ def _run(  # noqa: PLR0913, PLR0917 - as create()
     if base is not None:
         job.parent_id, job.parent_sha256 = base.id, base.manifest_sha256
     with (
-        Source(job.source_path) as source,
+        closing(Source(job.source_path)) as source,
         (job.path / TAR).open("x+b", buffering=0) as tar,
         (job.path / MANIFEST).open("xb") as manifest,
     ):

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pytest_drdrill.backup.errors import BackupLocked, RestoreTargetError
-from pytest_drdrill.backup.store import sync_folder
+from pytest_drdrill.backup.paths import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from pytest_drdrill.backup.background import Background, Follower
-    from pytest_drdrill.backup.manifest import Entry
+    from pytest_drdrill.backup.entry import Entry
 
     Read = Callable[[memoryview], int]
     """Fills a buffer from a source file; the number of bytes, fewer only at its end."""

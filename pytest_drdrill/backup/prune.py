@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.errors import BackupError, BackupRefused
 from pytest_drdrill.backup.job import BackupType, number_of
+from pytest_drdrill.backup.paths import sync_folder
 from pytest_drdrill.backup.retention import RetentionPolicy, chosen
-from pytest_drdrill.backup.store import METADATA, TAR, Store, sync_folder
+from pytest_drdrill.backup.store import METADATA, TAR, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

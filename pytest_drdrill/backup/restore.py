@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.background import Background
 from pytest_drdrill.backup.contents import Contents
+from pytest_drdrill.backup.entry import RECORDED, ROOT
 from pytest_drdrill.backup.errors import BackupDamaged, BackupError, RestoreTargetError
 from pytest_drdrill.backup.exchange import sync_file_system
 from pytest_drdrill.backup.job import MANIFEST, is_id
-from pytest_drdrill.backup.manifest import RECORDED, ROOT, read_manifest
+from pytest_drdrill.backup.manifest import read_manifest
+from pytest_drdrill.backup.paths import refuse_overlap
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.settle import move_in, settled
-from pytest_drdrill.backup.store import refuse_overlap
 from pytest_drdrill.backup.swap import swap_paths, swap_tree
 from pytest_drdrill.mounts import is_within, mounts_within
 
 if TYPE_CHECKING:
     from pytest_drdrill.backup.contents import Check
+    from pytest_drdrill.backup.entry import Entry
     from pytest_drdrill.backup.job import BackupJob
-    from pytest_drdrill.backup.manifest import Entry
     from pytest_drdrill.backup.selection import Selection
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -161,7 +162,10 @@ def _write_stage(
     root = os.open(stage, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _disinherit(root)
-        with Background() as background, Contents(job, background) as contents:
+        with (
+            contextlib.closing(Background()) as background,
+            contextlib.closing(Contents(job, background)) as contents,
+        ):
             writer = _Writer(job, root, contents, result)
             for number, entry in enumerate(read_manifest(job), 1):
                 if selection.wants(entry):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Self
 
 from pytest_drdrill.backup import settings
 from pytest_drdrill.backup.errors import BackupRefused
+from pytest_drdrill.backup.paths import absolute, refuse_overlap
 from pytest_drdrill.backup.slots import CronSlots, EvenSlots, Slots
-from pytest_drdrill.backup.store import Store, absolute, refuse_overlap
+from pytest_drdrill.backup.store import Store
 from pytest_drdrill.backup.strategy import BackupStrategy
 from pytest_drdrill.text import shown
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.backup.entry import ROOT
 from pytest_drdrill.backup.errors import BackupRefused
-from pytest_drdrill.backup.manifest import ROOT
 
 if TYPE_CHECKING:
+    from pytest_drdrill.backup.entry import Entry
     from pytest_drdrill.backup.job import BackupJob
-    from pytest_drdrill.backup.manifest import Entry
 
 
 class Selection:

@@ -7,18 +7,17 @@ import os
 import stat
 from base64 import b64encode
 from itertools import chain, islice, pairwise
-from typing import TYPE_CHECKING, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Literal, NoReturn
 
+from pytest_drdrill.backup.entry import ROOT
 from pytest_drdrill.backup.errors import BackupError
-from pytest_drdrill.backup.manifest import ROOT
 from pytest_drdrill.backup.sparse import segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
-    from pytest_drdrill.backup.manifest import EntryType
+    from pytest_drdrill.backup.entry import EntryType
     from pytest_drdrill.backup.sparse import Segments
 
 Kind = Literal["file", "folder", "symlink", "other"]
@@ -74,15 +73,8 @@ class Source:
         except OSError as error:
             self._fail(ROOT, error)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the folder."""
         os.close(self._fd)
 
     def listing(self, folder: str, *, with_status: bool = False) -> Iterable[Item]:

@@ -17,7 +17,6 @@ import os
 import re
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_drdrill.backup.errors import (
@@ -35,10 +34,12 @@ from pytest_drdrill.backup.job import (
     is_id,
     number_of,
 )
+from pytest_drdrill.backup.paths import absolute, sync_folder
 from pytest_drdrill.backup.regular import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 TAR = "data.tar"
 METADATA = "metadata.json"
@@ -340,41 +341,6 @@ class Store:
             raise BackupRefused(f"can't read {self.path}: {error.strerror}") from error
 
 
-def absolute(path: str | os.PathLike[str], what: str) -> Path:
-    """The path from the root, without ``..``; symlinks after the last one stay as they are written.
-
-    Args:
-        path: what the caller gave.
-        what: what it is to them, for the message.
-
-    Raises:
-        TypeError: it is no text.
-        BackupRefused: it is empty, or holds a NUL, which no path can.
-    """
-    text = os.fspath(path)
-    if not isinstance(text, str):
-        raise TypeError(f"{what} is a text or a Path, not {text!r:.80}")
-    if not text:
-        raise BackupRefused(f"{what} is an empty path, which names no folder")
-    if "\0" in text:
-        raise BackupRefused(f"{what} {text!r:.80} holds a NUL, which no path can")
-    full = Path.cwd() / text
-    if ".." not in full.parts:
-        return full
-    # As the kernel does: above what a symlink points to, not above the symlink.
-    last = len(full.parts) - full.parts[::-1].index("..")
-    return Path(os.path.realpath(Path(*full.parts[:last])), *full.parts[last:])
-
-
-def sync_folder(path: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _document(job: Any) -> bytes:
     body = {"format": FORMAT, "job": job, "sha256": _hash_of(job)}
     return json.dumps(body, indent=1, sort_keys=True).encode("ascii") + b"\n"
@@ -397,18 +363,3 @@ def _checked_document(data: bytes, path: Path) -> dict[str, Any]:
     if isinstance(other, str) and other != FORMAT and _ANY_FORMAT.fullmatch(other):
         raise BackupRefused(f"{path} is of format {other!r}; this version reads {FORMAT!r}")
     raise BackupDamaged(f"{path} is damaged: it is not what was written", damaged=[METADATA])
-
-
-def refuse_overlap(folder: Path, destination: Path, what: str) -> None:
-    """Refuse a folder that holds the destination, or lies in it, by whatever name.
-
-    Raises:
-        BackupRefused: they overlap.
-    """
-    inner, outer = Path(os.path.realpath(folder)), Path(os.path.realpath(destination))
-    if inner == outer:
-        raise BackupRefused(f"{what} and the destination are the same folder: {folder}")
-    if outer in inner.parents:
-        raise BackupRefused(f"{what} {folder} lies inside the destination {destination}")
-    if inner in outer.parents:
-        raise BackupRefused(f"the destination {destination} lies inside {what} {folder}")

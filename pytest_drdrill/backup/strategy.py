@@ -9,8 +9,9 @@ from pytest_drdrill.backup.capture import Reading
 from pytest_drdrill.backup.create import create
 from pytest_drdrill.backup.errors import BackupDamaged, BackupRefused, RestoreTargetError
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType
+from pytest_drdrill.backup.paths import absolute
 from pytest_drdrill.backup.progress import Reporter
-from pytest_drdrill.backup.store import Store, absolute
+from pytest_drdrill.backup.store import Store
 from pytest_drdrill.clock import RealClock
 
 if TYPE_CHECKING:

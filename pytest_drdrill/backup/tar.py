@@ -12,11 +12,11 @@ from base64 import b64decode
 from typing import TYPE_CHECKING
 from zlib import adler32
 
-from pytest_drdrill.backup.manifest import ROOT
+from pytest_drdrill.backup.entry import ROOT
 from pytest_drdrill.backup.sparse import sparse_map
 
 if TYPE_CHECKING:
-    from pytest_drdrill.backup.manifest import Entry
+    from pytest_drdrill.backup.entry import Entry
 
 BLOCK = 512
 END = bytes(2 * BLOCK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -138,7 +139,10 @@ def _check_chain(others: Sequence[BackupJob], job: BackupJob, damage: _Damage) -
 
 def _check_contents(job: BackupJob, damage: _Damage, progress: Reporter) -> tuple[int, int]:
     files = size = position = 0
-    with Background() as background, Contents(job, background) as contents:
+    with (
+        closing(Background()) as background,
+        closing(Contents(job, background)) as contents,
+    ):
         # What is damaged, and what may be once its hash is known, in order.
         open_checks: list[tuple[Check, bool]] = []
         for number, entry in enumerate(read_manifest(job), 1):

@@ -84,7 +84,7 @@ def _tier_table(record: EvidenceRecord) -> list[Line]:
         *([("known", "broken", True)] if broken else []),
         ("worst RTO", "/ target", False),
         ("worst RPO", "/ target", False),
-        ("downtime", "in 30 days", False),
+        ("downtime", "budget / 30d", False),
     ]
     tiers = outline.tiers(record)
     rows = [_tier_cells(line, broken=broken) for line in tiers]

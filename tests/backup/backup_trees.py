@@ -14,6 +14,24 @@ from pytest_drdrill.backup.store import _document
 NOBODY = 65534
 
 
+def fail_reading(monkeypatch, name, number, *, after):
+    """Reads of files whose names begin so fail, after so many of them all."""
+    left = [after]
+
+    def failing(real):
+        def call(fd, *others):
+            if Path(f"/proc/self/fd/{fd}").readlink().name.startswith(name):
+                if not left[0]:
+                    raise OSError(number, os.strerror(number))
+                left[0] -= 1
+            return real(fd, *others)
+
+        return call
+
+    for function in ("readv", "copy_file_range"):
+        monkeypatch.setattr(os, function, failing(getattr(os, function)))
+
+
 def picture(root):
     """All that a restore must give back: types, modes, owners, times, contents, links."""
     names = {}

@@ -5,10 +5,9 @@ import errno
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from backup_trees import picture
+from backup_trees import fail_reading, picture
 
 from pytest_drdrill.backup import (
     BackupError,
@@ -129,20 +128,7 @@ def test_a_folder_that_vanishes_after_it_was_looked_at(
 def test_a_file_that_vanishes_in_mid_read(full, small, vault, tmp_path, monkeypatch, size):
     # As a network file system reports it: a stale handle, when part of the file is in the tar.
     (small / "log").write_bytes(b"x" * size)
-    left = [0 if size == 10 else 1]
-
-    def going_stale(real):
-        def call(fd, *others):
-            if Path(f"/proc/self/fd/{fd}").readlink().name == "log":
-                if not left[0]:
-                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-                left[0] -= 1
-            return real(fd, *others)
-
-        return call
-
-    for name in ("readv", "copy_file_range"):
-        monkeypatch.setattr(os, name, going_stale(getattr(os, name)))
+    fail_reading(monkeypatch, "log", errno.ESTALE, after=0 if size == 10 else 1)
     job = full.create_backup(small, vault)
     assert job.warnings == ["'log' vanished or changed its type while it was read"]
     full.verify_backup(job)

@@ -13,7 +13,7 @@ from backup_trees import picture
 from needs import lacks
 from pytest_drdrill.backup import BackupError, IncrementalBackupStrategy, capture, source
 from pytest_drdrill.backup import store as store_module
-from pytest_drdrill.backup.manifest import Entry, parse_line
+from pytest_drdrill.backup.entry import Entry, parse_line
 from pytest_drdrill.backup.source import Source
 
 SECONDS = 2**63

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_drdrill.backup import manifest
-from pytest_drdrill.backup.manifest import Entry, parse_line
+from pytest_drdrill.backup import entry as entry_module
+from pytest_drdrill.backup.entry import Entry, parse_line
 from pytest_drdrill.backup.tar import _sum
 
 ODD = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
@@ -60,7 +60,7 @@ def outcome(line):
 
 
 def by_the_parser(line):
-    with mock.patch.object(manifest, "_plain", return_value=re.compile("(?!)")):
+    with mock.patch.object(entry_module, "_plain", return_value=re.compile("(?!)")):
         return outcome(line)
 
 
@@ -92,7 +92,7 @@ def test_so_is_a_line_with_another_way_to_write_a_number(field, begin):
 
 
 def test_an_ordinary_line_needs_no_parser():
-    with mock.patch.object(manifest, "_decode", None):
+    with mock.patch.object(entry_module, "_decode", None):
         assert parse_line(PLAIN.line()) == PLAIN
 
 

@@ -7,7 +7,7 @@ import stat
 import pytest
 from backup_trees import NOBODY, picture, rewrite_manifest
 
-from needs import lacks
+from needs import lacks, needs_root
 from pytest_drdrill.backup import BackupError
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
@@ -86,8 +86,8 @@ def test_an_ordinary_user_keeps_the_bits_of_what_is_its_own_only(full, open_fold
     assert stat.S_IMODE((target / "foreign").stat().st_mode) == 0o755
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
 def test_the_bits_come_back_with_their_owner(full, tree, vault, tmp_path):
+    needs_root()
     for name in ("a.txt", "sub"):
         mode = (tree / name).stat().st_mode
         os.chown(tree / name, NOBODY, NOBODY)

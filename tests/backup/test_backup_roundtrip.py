@@ -12,12 +12,11 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from backup_trees import make_tree, picture, rest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from needs import lacks
+from needs import lacks, needs_root
 from pytest_drdrill.backup import (
     BackupJob,
     BackupStatus,
@@ -73,8 +72,8 @@ def test_works_as_an_ordinary_user(full, open_folder, as_user):
         assert sorted(os.listdir(open_folder)) == ["restored", "source", "vault"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
 def test_owners_come_back(full, source, vault, tmp_path):
+    needs_root()
     os.chown(source / "docs", 1234, 2_345_678)
     os.chown(source / "docs.txt", 3_000_000, 1)
     os.chown(source / "dangling", 77, 78, follow_symlinks=False)

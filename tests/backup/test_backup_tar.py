@@ -7,7 +7,7 @@ import tarfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pytest_drdrill.backup.manifest import Entry
+from pytest_drdrill.backup.entry import Entry
 from pytest_drdrill.backup.tar import END, header, padding
 
 PARTS = st.binary(min_size=1, max_size=140).map(

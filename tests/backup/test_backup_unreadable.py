@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from backup_trees import picture
+from backup_trees import fail_reading, picture
 
 from pytest_drdrill.backup import (
     BackupError,
@@ -67,20 +67,7 @@ def test_once_it_can_be_read_it_is_in_the_next_backup(skipping, closed, as_user,
 def test_a_disk_that_fails_in_mid_file(skipping, small, vault, tmp_path, monkeypatch, size):
     for name in ("l1", "l2", "l3", "l4", "m"):
         (small / name).write_bytes(os.urandom(size))
-    reads = [1]
-
-    def failing(real):
-        def call(fd, *others):
-            if Path(f"/proc/self/fd/{fd}").readlink().name.startswith("l"):
-                if reads[0] <= 0 or size == 10:
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                reads[0] -= 1
-            return real(fd, *others)
-
-        return call
-
-    for name in ("readv", "copy_file_range"):
-        monkeypatch.setattr(os, name, failing(getattr(os, name)))
+    fail_reading(monkeypatch, "l", errno.EIO, after=0 if size == 10 else 1)
     job = skipping.create_backup(small, vault)
     assert [text.partition("; ")[0] for text in job.warnings[1:]] == [
         f"can't read {str(small / name)!r}: Input/output error" for name in ("l1", "l2", "l3", "l4")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from needs import lacks
+from needs import lacks, needs_root
 from pytest_drdrill import FaultError, FaultInjector
 from pytest_drdrill.faults import files
 from pytest_drdrill.mounts import mounts_within
@@ -89,8 +89,8 @@ def test_single_file_in_a_closed_folder(tree, ordinary_user, strike):
     assert (tree / "sub" / "f").read_text() == "sub/f"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
 def test_file_of_another_user_is_not_encrypted(tree, scratch, ordinary_user):
+    needs_root()
     os.seteuid(0)
     os.chown(tree / "z", NOBODY + 1, NOBODY)
     os.seteuid(NOBODY)

@@ -1,7 +1,7 @@
-"""Work beside the copying of large files: their hashes, and bringing them to the disk.
+"""Work beside that of the main thread: hashes of large files, many small ones, syncing.
 
-Both are done by threads while the copying goes on: neither holds Python's lock. Threads are started
-when the first large file comes; a small tree never has one.
+It is such that mostly does not hold Python's lock. Threads are started when there is something for
+them; a small tree never has one.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import threading
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor, Future
     from queue import SimpleQueue
 
+T = TypeVar("T")
+
 _BLOCK = 1 << 20
-_HASHERS = 2
+_WORKERS = 2
 _BEHIND = 512 << 20
 """Bytes by which hashes may lag behind: what was just written is in memory, later it may not be."""
 
@@ -28,7 +31,7 @@ class Background:
     """
 
     def __init__(self) -> None:
-        self._hashers: Executor | None = None
+        self._workers: Executor | None = None
         self._syncer: Executor | None = None
         self._syncing: Future[None] | None = None
         self._open: list[Follower] = []
@@ -38,9 +41,14 @@ class Background:
         """Wait until no thread is left, whatever they were at."""
         for follower in self._open:
             follower.give_up()
-        for executor in (self._hashers, self._syncer):
+        for executor in (self._workers, self._syncer):
             if executor is not None:
-                executor.shutdown()
+                executor.shutdown(cancel_futures=True)
+
+    def _executor(self) -> Executor:
+        if self._workers is None:
+            self._workers = _threads(_WORKERS)
+        return self._workers
 
     def follow(self, fd: int, *, close: bool = False) -> Follower:
         """A hash of what is in an open file, as far as one says that it is written.
@@ -49,13 +57,15 @@ class Background:
             fd: open for reading until the hash is known.
             close: whether it is closed then.
         """
-        if self._hashers is None:
-            self._hashers = _threads(_HASHERS)
         self._open = [other for other in self._open if not other.is_known]
         follower = Follower(fd, self._behind, close=close)
         self._open.append(follower)  # before it starts: whatever happens then, it is ended
-        follower.start(self._hashers)
+        follower.start(self._executor())
         return follower
+
+    def run(self, function: Callable[..., T], *args: object) -> Future[T]:
+        """Call a function in a thread."""
+        return self._executor().submit(function, *args)
 
     def sync(self, fd: int) -> None:
         """Begin to bring what was written to a file to the disk, unless that is under way.

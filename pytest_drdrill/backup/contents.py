@@ -80,7 +80,7 @@ class Contents:
     def begin_check(self, entry: Entry) -> Check:
         """Begin to look whether a file's bytes match its hash."""
         tar = self._tar(entry.backup)
-        if not (_is_large(entry) and tar.holds(entry)):
+        if not (is_large(entry) and tar.holds(entry)):
             return Check(entry, self.copy(entry))
         # By a descriptor of its own: the tar may be closed for another one meanwhile.
         follower = self._background.follow(os.dup(tar.fd), close=True)
@@ -96,7 +96,7 @@ class Contents:
             to: open to be written and read.
         """
         tar = self._tar(entry.backup)
-        if not (_is_large(entry) and tar.holds(entry)):
+        if not (is_large(entry) and tar.holds(entry)):
             return Check(entry, self.copy(entry, to))
         follower = self._background.follow(os.dup(to), close=True)
         position, end = entry.offset, entry.offset + entry.size
@@ -238,7 +238,8 @@ class Check(NamedTuple):
         return isinstance(self.outcome, bool) or self.outcome.is_known
 
 
-def _is_large(entry: Entry) -> bool:
+def is_large(entry: Entry) -> bool:
+    """Whether a file is copied by the kernel, and hashed beside that."""
     return entry.size >= LARGE and entry.data is None
 
 

@@ -18,8 +18,8 @@ from pytest_drdrill.backup import (
     base,
     pack,
     progress,
-    restore,
     verify,
+    writer,
 )
 from pytest_drdrill.backup.manifest import read_manifest
 from pytest_drdrill.backup.store import TAR
@@ -78,7 +78,7 @@ def test_copying_waits_for_hashes_that_lag_behind(full, large, vault, tmp_path, 
 
 def test_more_of_them_than_may_wait(full, large, vault, tmp_path, monkeypatch):
     monkeypatch.setattr(base, "_MOST_WAITING", 1)
-    monkeypatch.setattr(restore, "_MOST_OPEN", 1)
+    monkeypatch.setattr(writer, "_MOST_OPEN", 1)
     monkeypatch.setattr(verify, "_MOST_OPEN", 1)
     check_round_trip(full, large, vault, tmp_path)
 

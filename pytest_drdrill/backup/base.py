@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import deque
 from hashlib import sha256
@@ -16,9 +15,9 @@ from pytest_drdrill.backup.regular import open_regular
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_drdrill.backup.background import Follower
     from pytest_drdrill.backup.entry import Entry
     from pytest_drdrill.backup.job import BackupJob
+    from pytest_drdrill.backup.pack import Hashing
 
 _BUFFER = 1 << 20
 _MOST_WAITING = 1000
@@ -29,7 +28,8 @@ class Base:
 
     Attributes:
         job: the earlier backup, or None; then nothing is known.
-        position: where in its manifest the present line begins.
+        line: the present line; empty once all were passed.
+        position: where in its manifest it begins.
         entry: the entry that ``find`` gave last, as long as its line is the present one.
 
     Raises:
@@ -41,13 +41,13 @@ class Base:
         self.job = job
         self.position = 0
         self.entry: Entry | None = None
-        self._line = b""
+        self.line = b""
         self._file: BinaryIO | None = None
         if job is not None:
             check_manifest(job)
             self._file = os.fdopen(open_regular(job.manifest_path), "rb", _BUFFER)
             self._readline = self._file.readline
-            self._line = self._readline()
+            self.line = self._readline()
 
     def close(self) -> None:
         """Close the manifest."""
@@ -59,35 +59,20 @@ class Base:
         """The hash of its manifest; None where there is no base."""
         return None if self.job is None else self.job.manifest_sha256
 
-    @property
-    def at_end(self) -> bool:
-        """Whether every line was passed."""
-        return not self._line
-
-    def take_same(self, head: bytes) -> bytes | None:
-        """Pass the present line, if it begins so, and give it."""
-        line = self._line
-        if not line.startswith(head):
-            return None
-        self.position += len(line)
-        self._line = self._readline()
-        self.entry = None
-        return line
-
     def take(self) -> bytes:
         """Pass the present line, and give it."""
-        line = self._line
+        line = self.line
         self.position += len(line)
-        self._line = self._readline()
+        self.line = self._readline()
         self.entry = None
         return line
 
     def find(self, path: str) -> Entry | None:
         """The entry of a path; lines of paths before it are passed."""
-        if not self._line:
+        if not self.line:
             return None
         key = _key(path)
-        while self._line:
+        while self.line:
             if self.entry is None:
                 self.entry = self._parsed()
             found = _key(self.entry.path)
@@ -106,7 +91,7 @@ class Base:
 
     def _parsed(self) -> Entry:
         try:
-            return parse_line(self._line)
+            return parse_line(self.line)
         except (TypeError, ValueError, KeyError, RecursionError) as error:
             assert self.job is not None
             raise BackupDamaged(
@@ -131,36 +116,45 @@ class ManifestWriter:
         self._unwritten = bytearray()
         self._shared: int | None = None if base.job is None else 0
         # What waits for a hash, each with whom it waits for, and the lines after that.
-        self._waiting: deque[tuple[Entry, Follower] | bytes] = deque()
+        self._waiting: deque[tuple[Entry, Hashing] | bytes] = deque()
 
-    def add_known(self, line: bytes) -> None:
-        """A line of the base that was just passed."""
-        if self._shared is not None:
-            if self._base.position == self._shared + len(line):
-                self._shared += len(line)
-                return
-            self._part()
-        self._put(line)
+    def add_same(self, head: bytes) -> bytes | None:
+        """The base's present line, if it begins so: it is passed, and returned."""
+        base = self._base
+        line = base.line
+        if not line.startswith(head):
+            return None
+        begin = base.position
+        base.take()
+        if self._shared == begin:
+            self._shared = base.position
+        else:
+            self._add_known(line, begin)
+        return line
 
     def add(self, entry: Entry) -> None:
         """The line of an entry: that of the base, where it is the entry that the base gave last."""
         line = _line(entry)
-        if entry is self._base.entry and self._base.take() == line:
-            self.add_known(line)
-            return
+        base = self._base
+        if entry is base.entry:
+            begin = base.position
+            if base.take() == line:
+                self._add_known(line, begin)
+                return
         self._part()
         self._put(line)
 
-    def add_later(self, entry: Entry, follower: Follower) -> None:
+    def add_later(self, entry: Entry, hashing: Hashing) -> None:
         """The line of an entry that is new, once its hash is known."""
         self._part()
-        self._waiting.append((entry, follower))
+        self._waiting.append((entry, hashing))
+        self._write_waiting(wait=len(self._waiting) > _MOST_WAITING)
 
     def settle(self) -> None:
         """Wait for the hashes that are still to come.
 
         Raises:
-            OSError: what was written can't be read.
+            OSError: something could not be written, or not be read again.
         """
         self._write_waiting(wait=True)
 
@@ -169,7 +163,7 @@ class ManifestWriter:
 
         Nothing is in the file where it is all of the base's.
         """
-        if self._shared is not None and self._base.at_end and self._base.position == self._shared:
+        if self._shared is not None and not self._base.line and self._base.position == self._shared:
             assert self._base.job is not None
             assert self._base.job.manifest_sha256 is not None
             return self._base.job.manifest_sha256
@@ -177,6 +171,14 @@ class ManifestWriter:
         self.settle()
         self._flush()
         return self._digest.hexdigest()
+
+    def _add_known(self, line: bytes, begin: int) -> None:
+        """A line of the base that began there, and was just passed."""
+        if self._shared == begin:
+            self._shared = self._base.position
+            return
+        self._part()
+        self._put(line)
 
     def _part(self) -> None:
         if self._shared is not None:
@@ -195,12 +197,10 @@ class ManifestWriter:
         while self._waiting:
             first = self._waiting[0]
             if not isinstance(first, bytes):
-                entry, follower = first
-                if not (wait or follower.is_known):
+                entry, hashing = first
+                if not (wait or hashing.is_known):
                     return
-                entry.sha256 = follower.digest()
-                if not entry.sha256:
-                    raise OSError(errno.EIO, f"{entry.path!r} was cut off in it")
+                hashing.settle()
                 first = _line(entry)
             self._waiting.popleft()
             self._write(first)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.background import Background
 from pytest_drdrill.backup.base import Base, ManifestWriter
-from pytest_drdrill.backup.entry import RECORDED, ROOT, Entry, head_of_line, holder_of_line, holding
+from pytest_drdrill.backup.entry import (
+    RECORDED,
+    ROOT,
+    Entry,
+    head_of_status,
+    holder_of_line,
+    holding,
+)
 from pytest_drdrill.backup.job import number_of
 from pytest_drdrill.backup.pack import LARGE, Pack
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
@@ -22,8 +29,8 @@ from pytest_drdrill.backup.tar import header
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from pytest_drdrill.backup.background import Follower
     from pytest_drdrill.backup.job import BackupJob
+    from pytest_drdrill.backup.pack import Hashing
 
 _BLOCK = 1 << 20
 _COARSE_NS = 20_000_000
@@ -53,7 +60,7 @@ def capture(  # noqa: PLR0913 - what is read, what is written, and how
     job: BackupJob,
     tar: BinaryIO,
     manifest: BinaryIO,
-    base: BackupJob | None = None,
+    base: Base,
     *,
     reading: Reading = Reading(),
     progress: Reporter = UNTOLD,
@@ -66,9 +73,9 @@ def capture(  # noqa: PLR0913 - what is read, what is written, and how
         tar: a new file, open to be written and read, without a buffer of its own. All of it is on
             the disk afterwards.
         manifest: a binary file.
-        base: an earlier backup; an entry that did not change since is not stored again, its line
-            names the backup that holds it. Where nothing changed at all, nothing is written to the
-            manifest, and the job's hash of it is that of the base.
+        base: an earlier backup, or none; an entry that did not change since is not stored again,
+            its line names the backup that holds it. Where nothing changed at all, nothing is
+            written to the manifest, and the job's hash of it is that of the base.
         reading: how it is read.
         progress: told the entries and bytes read so far, after each entry and block.
 
@@ -85,7 +92,7 @@ class _Capture:
         job: BackupJob,
         tar: BinaryIO,
         manifest: BinaryIO,
-        base: BackupJob | None,
+        base: Base,
         *,
         reading: Reading,
         progress: Reporter,
@@ -99,7 +106,7 @@ class _Capture:
         self._job = job
         self._background = Background()
         self._pack = Pack(tar, self._background)
-        self._base = Base(base)
+        self._base = base
         self._lines = ManifestWriter(manifest, self._base)
         # Only files with several names are remembered: by device and inode, their first entry, and
         # when they had changed.
@@ -108,7 +115,7 @@ class _Capture:
         self._unnamed = 0  # warnings beyond those that the job keeps
 
     def run(self) -> None:
-        with closing(self._base), closing(self._background):
+        with closing(self._background):
             self._walk()
             job = self._job
             if self._unnamed:
@@ -147,54 +154,38 @@ class _Capture:
 
         All that is not told at one glance is left to a closer look.
         """
-        is_file = kind == "file"
-        # Symlinks have a target, further names a first one.
-        if not (status.st_nlink == 1 if is_file else kind == "folder"):
-            return False
-        line = self._base.take_same(
-            head_of_line(
-                path,
-                "file" if is_file else "folder",
-                status.st_size if is_file else 0,
-                stat.S_IMODE(status.st_mode),
-                status.st_uid,
-                status.st_gid,
-                status.st_mtime_ns,
-                status.st_ctime_ns,
-                status.st_ino,
-                status.st_nlink,
-            ).encode("ascii")
-        )
+        head = head_of_status(path, kind, status)
+        line = None if head is None else self._lines.add_same(head)
         if line is None:
             return False
-        self._lines.add_known(line)
         job = self._job
         job.entry_count += 1
-        if is_file:
+        if kind == "file":
             job.file_count += 1
             job.size_bytes += status.st_size
             if self._holder not in line:  # mostly it is the one that held the last
                 holder = holder_of_line(line)
                 self._holders.add(holder)
                 self._holder = holding(holder)
-        self._progress(job.entry_count, self._read)
+        if self._progress.is_wanted:
+            self._progress(job.entry_count, self._read)
         return True
 
     def _add(self, path: str, kind: Kind) -> None:
         start = self._pack.position
-        follower = None
+        hashing = None
         try:
             if kind == "file":
-                entry, follower = self._file(path)
+                entry, hashing = self._file(path)
             else:
                 entry = self._without_content(path, kind)
         except (Vanished, Unreadable):
             self._pack.rewind(start)
             raise
-        if follower is None:
+        if hashing is None:
             self._lines.add(entry)
         else:
-            self._lines.add_later(entry, follower)
+            self._lines.add_later(entry, hashing)
         self._job.entry_count += 1
         if entry.type == "file":
             self._holders.add(entry.backup)
@@ -223,7 +214,7 @@ class _Capture:
         entry.offset = self._pack.position
         return entry
 
-    def _file(self, path: str) -> tuple[Entry, Follower | None]:
+    def _file(self, path: str) -> tuple[Entry, Hashing | None]:
         known = self._known_file(path)
         return self._new_file(path) if known is None else (known, None)
 
@@ -246,7 +237,7 @@ class _Capture:
             return self._counted(known, status)
         return None
 
-    def _new_file(self, path: str) -> tuple[Entry, Follower | None]:
+    def _new_file(self, path: str) -> tuple[Entry, Hashing | None]:
         for attempt in range(1, _ATTEMPTS + 1):
             fd = self._source.open(path)
             began = time.time_ns()
@@ -257,7 +248,7 @@ class _Capture:
                 if (first := self._first_name(status)) is not None:
                     return self._further_name(path, first), None
                 start = self._pack.position
-                entry, follower = self._content(path, fd, status, began)
+                entry, hashing = self._content(path, fd, status, began)
                 after = os.fstat(fd)
             finally:
                 os.close(fd)
@@ -270,7 +261,7 @@ class _Capture:
                 f"{path!r} changed while it was read, {_ATTEMPTS} times; "
                 "its copy may mix older and newer content"
             )
-        return self._counted(entry, status), follower
+        return self._counted(entry, status), hashing
 
     def _counted(self, entry: Entry, status: os.stat_result) -> Entry:
         self._job.file_count += 1
@@ -319,9 +310,9 @@ class _Capture:
 
     def _content(
         self, path: str, fd: int, status: os.stat_result, began: int
-    ) -> tuple[Entry, Follower | None]:
+    ) -> tuple[Entry, Hashing | None]:
         """The entry of a file that was just stored; where its hash is still to come, by whom."""
-        follower = None
+        hashing = None
         data = self._source.segments(path, fd, status)
         entry = self._entry(path, status, size=status.st_size)
         entry.data, entry.xattrs = data, self._source.xattrs(path, fd)
@@ -335,12 +326,12 @@ class _Capture:
         if data is not None:
             self._pack.add_sparse(entry, fd, read, self._tell)
         elif status.st_size >= LARGE:
-            follower = self._pack.add_large(entry, copy, read, self._tell)
+            hashing = self._pack.add_large(entry, copy, read, self._tell)
         else:
-            self._pack.add_small(entry, read)
+            hashing = self._pack.add_small(entry, read)
         _doubt_times(entry, began)
         self._read += entry.size
-        return entry, follower
+        return entry, hashing
 
     def _tell(self, size_bytes: int) -> None:
         self._progress(self._job.entry_count, self._read + size_bytes)

@@ -7,14 +7,15 @@ import stat
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.backup.base import Base
 from pytest_drdrill.backup.capture import Reading, capture
 from pytest_drdrill.backup.errors import BackupError, BackupRefused
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType, make_id
+from pytest_drdrill.backup.parts import check_parts
 from pytest_drdrill.backup.paths import absolute, refuse_overlap
 from pytest_drdrill.backup.progress import Reporter
 from pytest_drdrill.backup.source import Source
 from pytest_drdrill.backup.store import TAR, Store
-from pytest_drdrill.backup.verify import check_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,11 +56,10 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
         earlier = store.jobs()
         _refuse_foreign(folder, earlier)
         store.clear_leftovers(earlier)
-        base: BackupJob | None = None
-        warnings: list[str] = []
+        base, warnings = Base(None), list[str]()
         if backup_type is not BackupType.FULL:
             base, warnings = _sound_base(store, choose_base(earlier), earlier)
-        backup_type = BackupType.FULL if base is None else backup_type
+        backup_type = BackupType.FULL if base.job is None else backup_type
         job = BackupJob(
             id=make_id(store.next_number(), backup_type, created_at),
             backup_type=backup_type,
@@ -71,7 +71,8 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
         told = Reporter(progress, "backup", job.id)
         with told.unwrapping():
             try:
-                _run(job, store, clock, base, reading, told)
+                with closing(base):
+                    _run(job, store, clock, base, reading, told)
                 told.end()
                 job.completed_at = clock.now()
                 job.status = BackupStatus.COMPLETED
@@ -96,15 +97,23 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
 
 def _sound_base(
     store: Store, base: BackupJob | None, earlier: Sequence[BackupJob]
-) -> tuple[BackupJob | None, list[str]]:
+) -> tuple[Base, list[str]]:
     """The base if it can be relied on; else none, and why this backup has to be a full one."""
     if base is None:
-        return None, ["there was no backup to build on, so this one is full"]
+        return Base(None), ["there was no backup to build on, so this one is full"]
     try:
-        check_parts(store, base, earlier)
+        opened = Base(base)
+        try:
+            check_parts(store, base, earlier, manifest=False)
+        except BaseException:
+            opened.close()
+            raise
     except BackupError as error:
-        return None, [f"{error}; so this one is full"]
-    return base, []
+        return Base(None), [f"{error}; so this one is full"]
+    except OSError as error:
+        reason = f"can't read backup {base.id}: {error.strerror or error}"
+        return Base(None), [f"{reason}; so this one is full"]
+    return opened, []
 
 
 def _refuse_foreign(folder: Path, earlier: Sequence[BackupJob]) -> None:
@@ -133,15 +142,15 @@ def _run(  # noqa: PLR0913, PLR0917 - as create()
     job: BackupJob,
     store: Store,
     clock: Clock,
-    base: BackupJob | None,
+    base: Base,
     reading: Reading,
     progress: Reporter,
 ) -> None:
     job.started_at = clock.now()
     job.status = BackupStatus.RUNNING
     job.path.mkdir(mode=0o700)
-    if base is not None:
-        job.parent_id, job.parent_sha256 = base.id, base.manifest_sha256
+    if base.job is not None:
+        job.parent_id, job.parent_sha256 = base.job.id, base.job.manifest_sha256
     with (
         closing(Source(job.source_path)) as source,
         (job.path / TAR).open("x+b", buffering=0) as tar,
@@ -149,9 +158,9 @@ def _run(  # noqa: PLR0913, PLR0917 - as create()
     ):
         job.recovery_point = clock.now()
         capture(source, job, tar, manifest, base, reading=reading, progress=progress)
-        if base is not None and job.manifest_sha256 == base.manifest_sha256:
+        if base.job is not None and job.manifest_sha256 == base.job.manifest_sha256:
             store.drop_contents(job.id)
-            job.manifest_id = base.manifest_id or base.id
+            job.manifest_id = base.job.manifest_id or base.job.id
             job.stored_bytes, job.bases = 0, []  # what it needs, that manifest's backup says
             return
         manifest.flush()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from base64 import b64decode
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
@@ -16,6 +17,8 @@ from pytest_drdrill.backup.job import ID, is_id
 from pytest_drdrill.backup.sparse import LIMIT
 
 if TYPE_CHECKING:
+    import os
+
     from pytest_drdrill.backup.sparse import Segments
 
 EntryType = Literal["file", "folder", "symlink", "fifo", "socket", "device"]
@@ -84,26 +87,11 @@ class Entry:
 
     def line(self) -> bytes:
         """The entry's line in the manifest, its newline included."""
-        parts = [self._head()]
-        if self.target is not None:
-            parts.append(f'"target":{_text(self.target)},')
-        if self.hardlink is not None:
-            parts.append(f'"hardlink":{_text(self.hardlink)},')
-        if self.sha256 is not None:
-            parts.append(f'"sha256":"{self.sha256}",')
-        if self.data is not None:
-            parts.append(f'"data":{_encode(self.data)},')
-        if self.xattrs is not None:
-            parts.append(f'"xattrs":{_encode(self.xattrs)},')
-        parts.append(f'"backup":{_text(self.backup)},"offset":{self.offset}}}\n')
-        return "".join(parts).encode("ascii")
-
-    def _head(self) -> str:
-        return head_of_line(
-            self.path,
+        text = _HEAD % (
+            _text(self.path),
             self.type,
             self.size,
-            self.mode,
+            f"{self.mode:04o}",
             self.uid,
             self.gid,
             self.mtime_ns,
@@ -111,28 +99,70 @@ class Entry:
             self.ino,
             self.nlink,
         )
+        if self.target is not None:
+            text += f'"target":{_text(self.target)},'
+        if self.hardlink is not None:
+            text += f'"hardlink":{_text(self.hardlink)},'
+        if self.sha256 is not None:
+            text += f'"sha256":"{self.sha256}",'
+        if self.data is not None:
+            text += f'"data":{_encode(self.data)},'
+        if self.xattrs is not None:
+            text += f'"xattrs":{_encode(self.xattrs)},'
+        text += f'"backup":{_text(self.backup)},"offset":{self.offset}}}\n'
+        return text.encode("ascii")
 
 
-def head_of_line(  # noqa: PLR0913, PLR0917 - the fields of a line, in its own order
-    path: str,
-    kind: EntryType,
-    size: int,
-    mode: int,
-    uid: int,
-    gid: int,
-    mtime_ns: int,
-    ctime_ns: int,
-    ino: int,
-    nlink: int,
-) -> str:
-    """How an entry's line begins: with all that the status of its file says.
+_HEAD = (
+    '{"path":%s,"type":"%s","size":%s,"mode":"%s","uid":%s,"gid":%s,'
+    '"mtime_ns":%s,"ctime_ns":%s,"ino":%s,"nlink":%s,'
+)
 
-    So a later backup can tell an unchanged file by comparing bytes, without parsing the line.
+
+def head_of_status(path: str, kind: str, status: os.stat_result) -> bytes | None:
+    """How the line of a file or folder begins, by its status: with all that this says.
+
+    So a later backup can tell an unchanged one by comparing bytes, without parsing the line.
+
+    Args:
+        path: where it is.
+        kind: what it was taken for.
+        status: its status.
+
+    Returns:
+        None for what that is not, and for what has more to it: a further name has a first one, a
+        symlink a target.
     """
+    mode = status.st_mode
+    if (known := _modes.get(mode)) is None:
+        known = _modes[mode] = _KINDS.get(stat.S_IFMT(mode)), f"{stat.S_IMODE(mode):04o}"
+    found, text = known
+    if found != kind:
+        return None
+    size = 0
+    if found == "file":
+        if status.st_nlink != 1:
+            return None
+        size = status.st_size
     return (
-        f'{{"path":{_text(path)},"type":"{kind}","size":{size},"mode":"{mode:04o}","uid":{uid},'
-        f'"gid":{gid},"mtime_ns":{mtime_ns},"ctime_ns":{ctime_ns},"ino":{ino},"nlink":{nlink},'
-    )
+        _HEAD
+        % (
+            _text(path),
+            found,
+            size,
+            text,
+            status.st_uid,
+            status.st_gid,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            status.st_nlink,
+        )
+    ).encode("ascii")
+
+
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder"}
+_modes: dict[int, tuple[str | None, str]] = {}  # what a line says of them: kind and mode
 
 
 def holding(backup: str) -> bytes:

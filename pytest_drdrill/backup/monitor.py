@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pytest_drdrill.backup import settings
 from pytest_drdrill.backup.errors import BackupError, BackupNotFound, BackupRefused
+from pytest_drdrill.backup.parts import check_parts
 from pytest_drdrill.backup.schedule import BackupSchedule
 from pytest_drdrill.backup.store import Store
-from pytest_drdrill.backup.verify import check_parts
 from pytest_drdrill.clock import Clock, RealClock
 from pytest_drdrill.durations import format_duration
 from pytest_drdrill.text import shown

@@ -35,6 +35,9 @@ class Reporter:
         tell: the callback, or None.
         stage: what is done.
         job_id: with which backup.
+
+    Attributes:
+        is_wanted: whether there is a callback.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Reporter:
         stage: Literal["backup", "verify", "restore"],
         job_id: str,
     ) -> None:
+        self.is_wanted = tell is not None
         self._tell = tell
         self._stage = stage
         self._job_id = job_id

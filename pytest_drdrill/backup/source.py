@@ -36,6 +36,7 @@ TYPES: dict[int, EntryType] = {
 """What an entry is, by the type bits of its mode."""
 _KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "symlink"}
 _KIND_NAMES: tuple[Kind, ...] = ("file", "folder", "symlink", "other")
+_TYPE = 0o170000  # the bits of a mode that say what it is
 _MANY = 20_000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # Should a FIFO take the file's place at the last moment, opening it must not wait for a writer.
@@ -96,7 +97,7 @@ class Source:
                     # Some file systems give a name twice where a folder changes meanwhile.
                     items = {item.name: item for item in first}
                     if with_status:
-                        return [_looked_at(prefix, items[name]) for name in sorted(items)]
+                        return _looked_at(prefix, items)
                     return [(prefix + name, _kind(items[name]), None) for name in sorted(items)]
             finally:
                 os.close(fd)
@@ -234,12 +235,17 @@ def _of_many(prefix: str, found: Iterable[os.DirEntry[str]]) -> Iterator[Item]:
     )
 
 
-def _looked_at(prefix: str, item: os.DirEntry[str]) -> Item:
-    try:
-        status = item.stat(follow_symlinks=False)
-    except OSError:
-        return prefix + item.name, _kind(item), None  # whoever looks at it next finds out
-    return prefix + item.name, _KINDS.get(stat.S_IFMT(status.st_mode), "other"), status
+def _looked_at(prefix: str, items: dict[str, os.DirEntry[str]]) -> list[Item]:
+    found: list[Item] = []
+    for name in sorted(items):
+        try:
+            status = items[name].stat(follow_symlinks=False)
+        except OSError:
+            found.append((prefix + name, _kind(items[name]), None))  # whoever looks next finds out
+        else:
+            kind = _KINDS.get(status.st_mode & _TYPE, "other")
+            found.append((prefix + name, kind, status))
+    return found
 
 
 def _kind(item: os.DirEntry[str]) -> Kind:

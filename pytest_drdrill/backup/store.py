@@ -12,7 +12,6 @@ import contextlib
 import errno
 import fcntl
 import json
-import logging
 import os
 import re
 from datetime import UTC, datetime
@@ -38,6 +37,7 @@ from pytest_drdrill.backup.paths import absolute, sync_folder
 from pytest_drdrill.backup.regular import open_regular
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
@@ -52,7 +52,6 @@ _ANY_FORMAT = re.compile(r"drdrill-backup/[0-9]+")
 _METADATA_LIMIT = 64 << 20
 _NUMBER_LIMIT = 10**12
 _IN_USE = {errno.ENOTEMPTY, errno.EEXIST}
-_log = logging.getLogger("pytest_drdrill.backup")
 
 
 class Store:
@@ -72,7 +71,7 @@ class Store:
         """
         jobs, unreadable = self.survey()
         for error in unreadable.values():
-            _log.warning("left out of the list of backups: %s", error)
+            _log().warning("left out of the list of backups: %s", error)
         return jobs
 
     def survey(self) -> tuple[list[BackupJob], dict[str, BackupError]]:
@@ -176,7 +175,7 @@ class Store:
             try:
                 needed.update(self.needed(job))
             except BackupError as error:
-                _log.warning("leftovers in %s are left alone: %s", self.path, error)
+                _log().warning("leftovers in %s are left alone: %s", self.path, error)
                 return
         for name in self.names():
             if name in needed:
@@ -262,7 +261,7 @@ class Store:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:  # retention may rely on it
-                _log.warning(
+                _log().warning(
                     "that backup %s is damaged can't be kept, %s says it was found intact: %s",
                     job.id,
                     path,
@@ -279,7 +278,7 @@ class Store:
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
-            _log.info("that backup %s was verified can't be kept: %s", job.id, error.strerror)
+            _log().info("that backup %s was verified can't be kept: %s", job.id, error.strerror)
 
     def verified_at(self, job: BackupJob) -> datetime | None:
         """When all of a backup was found intact; None where it never was.
@@ -302,7 +301,7 @@ class Store:
         return None
 
     def _log_leftover(self, folder: Path, error: OSError) -> None:
-        _log.warning("the leftover %s can't be removed: %s", folder, error.strerror)
+        _log().warning("the leftover %s can't be removed: %s", folder, error.strerror)
 
     def publish(self, job: BackupJob) -> None:
         """Make a backup whose tar and manifest are on the disk a completed one, in one step.
@@ -363,3 +362,9 @@ def _checked_document(data: bytes, path: Path) -> dict[str, Any]:
     if isinstance(other, str) and other != FORMAT and _ANY_FORMAT.fullmatch(other):
         raise BackupRefused(f"{path} is of format {other!r}; this version reads {FORMAT!r}")
     raise BackupDamaged(f"{path} is damaged: it is not what was written", damaged=[METADATA])
+
+
+def _log() -> logging.Logger:
+    import logging  # milliseconds that a backup with nothing to tell need not spend
+
+    return logging.getLogger("pytest_drdrill.backup")

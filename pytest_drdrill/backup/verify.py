@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.background import Background
 from pytest_drdrill.backup.contents import Check, Contents
 from pytest_drdrill.backup.errors import BackupDamaged, BackupError
-from pytest_drdrill.backup.job import MANIFEST
-from pytest_drdrill.backup.manifest import check_manifest, read_manifest
+from pytest_drdrill.backup.manifest import read_manifest
+from pytest_drdrill.backup.parts import Damage, check_parts, find_damage
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
-from pytest_drdrill.backup.regular import size_of
-from pytest_drdrill.backup.store import METADATA, TAR, Store
+from pytest_drdrill.backup.store import TAR, Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,29 +39,6 @@ class VerifyResult:
     quick: bool = False
 
 
-@dataclass(slots=True)
-class _Damage:
-    """What was found damaged.
-
-    Attributes:
-        names: what a reader is told: paths in the backup, or files of it; each with the reason, or
-            with nothing where its bytes are other ones.
-        tars: backups whose tar can't be read at all.
-        cut: backups whose tar is there, and of another size than it had.
-        contents: single contents, by the backup that holds them and where.
-        manifest: whether the manifest is of no use.
-    """
-
-    names: dict[str, str] = field(default_factory=dict)
-    tars: set[str] = field(default_factory=set)
-    cut: set[str] = field(default_factory=set)
-    contents: set[tuple[str, int]] = field(default_factory=set)
-    manifest: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.names)
-
-
 def verify(
     job: BackupJob,
     *,
@@ -80,9 +56,9 @@ def verify(
             that it does not.
     """
     store = Store(job.destination_path)
-    damage = _Damage()
+    damage = Damage()
     jobs = store.jobs()
-    _find(store, job, damage, jobs)
+    find_damage(store, job, damage, jobs)
     files = size = 0
     if not quick and not damage.manifest:
         files, size = _check_contents(job, damage, progress)
@@ -93,51 +69,7 @@ def verify(
     return VerifyResult(job.id, files, size, quick)
 
 
-def _find(store: Store, job: BackupJob, damage: _Damage, among: Sequence[BackupJob]) -> None:
-    try:
-        check_manifest(job)
-    except BackupDamaged as error:
-        damage.names.update(dict.fromkeys(error.damaged, error.reason))
-        damage.manifest = True
-    if job.manifest_id is None:
-        _check_tar(store, job.id, job.stored_bytes, damage, TAR)
-    try:
-        needed = store.needed(job)
-    except BackupError as error:
-        needed = []
-        damage.names[f"{job.manifest_id}/{METADATA}"] = str(error)
-    for base in needed:
-        try:
-            size = store.load(base).stored_bytes
-        except BackupError as error:
-            damage.names[f"{base}/{METADATA}"] = str(error)
-            size = None
-        _check_tar(store, base, size, damage, f"{base}/{TAR}")
-    _check_chain(among, job, damage)
-
-
-def _check_tar(store: Store, holder: str, size: int | None, damage: _Damage, name: str) -> None:
-    try:
-        found = size_of(store.path / holder / TAR)
-    except OSError as error:
-        damage.names[name] = error.strerror or str(error)
-        damage.tars.add(holder)
-        return
-    if size is not None and found != size:
-        damage.names[name] = f"{found:,} bytes in place of {size:,}"
-        damage.cut.add(holder)
-
-
-def _check_chain(others: Sequence[BackupJob], job: BackupJob, damage: _Damage) -> None:
-    """A manifest changed together with its hash is betrayed by the backups that built on it."""
-    for other in others:
-        if other.parent_id == job.id and other.parent_sha256 != job.manifest_sha256:
-            damage.names[MANIFEST] = f"it is not the one that {other.id} built on"
-            damage.manifest = True
-            return
-
-
-def _check_contents(job: BackupJob, damage: _Damage, progress: Reporter) -> tuple[int, int]:
+def _check_contents(job: BackupJob, damage: Damage, progress: Reporter) -> tuple[int, int]:
     files = size = position = 0
     with (
         closing(Background()) as background,
@@ -170,7 +102,7 @@ def _check_contents(job: BackupJob, damage: _Damage, progress: Reporter) -> tupl
 
 
 def _note(
-    contents: Contents, open_checks: list[tuple[Check, bool]], job: BackupJob, damage: _Damage
+    contents: Contents, open_checks: list[tuple[Check, bool]], job: BackupJob, damage: Damage
 ) -> None:
     for check, sound in open_checks:
         entry = check.entry
@@ -183,7 +115,7 @@ def _note(
 
 
 def _concerned(
-    store: Store, job: BackupJob, damage: _Damage, jobs: Sequence[BackupJob]
+    store: Store, job: BackupJob, damage: Damage, jobs: Sequence[BackupJob]
 ) -> tuple[list[str], list[str]]:
     """Which other backups share the damage, and which it leaves alone.
 
@@ -204,7 +136,7 @@ def _concerned(
     return dependents, intact
 
 
-def _shares(other: BackupJob, job: BackupJob, damage: _Damage) -> bool:
+def _shares(other: BackupJob, job: BackupJob, damage: Damage) -> bool:
     if damage.manifest and other.manifest_path == job.manifest_path:
         return True
     return any(
@@ -215,20 +147,3 @@ def _shares(other: BackupJob, job: BackupJob, damage: _Damage) -> bool:
         )
         for entry in read_manifest(other)
     )
-
-
-def check_parts(store: Store, job: BackupJob, among: Sequence[BackupJob]) -> None:
-    """Quick verification, without a look at what else its damage concerns.
-
-    Args:
-        store: the destination.
-        job: whose backup it is.
-        among: the backups of the destination.
-
-    Raises:
-        BackupDamaged: names what is damaged.
-    """
-    damage = _Damage()
-    _find(store, job, damage, among)
-    if damage:
-        raise BackupDamaged.naming(job, damage.names)

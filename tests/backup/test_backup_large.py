@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,48 @@ def test_an_incremental_takes_over_and_adds_them(full, large, vault, tmp_path):
     strategy.verify_backup(job)
     strategy.restore_backup(job, tmp_path / "restored")
     assert picture(tmp_path / "restored") == picture(large)
+
+
+def at_once(self, function, *args):
+    """A thread that is done before anybody looks."""
+    done = Future()
+    done.set_result(function(*args))
+    return done
+
+
+def at_the_end(self, function, *args):
+    """A thread that is not done before somebody waits for it."""
+    return Late(function, args)
+
+
+class Late(Future):
+    def __init__(self, function, args):
+        super().__init__()
+        self.call = function, args
+
+    def result(self):
+        if not self.done():
+            function, args = self.call
+            self.set_result(function(*args))
+        return super().result()
+
+
+def any_time(self, function, *args, chance=random.Random(3)):
+    return chance.choice((at_once, at_the_end))(self, function, *args)
+
+
+@pytest.mark.parametrize("run", [None, at_once, at_the_end, any_time])
+def test_many_small_files(full, small, vault, tmp_path, monkeypatch, run):
+    """More than all buffers and batches hold, whoever is the faster one."""
+    chance = random.Random(2)
+    for number in range(60):
+        folder = small / f"many{number % 7}"
+        folder.mkdir(exist_ok=True)
+        (folder / str(number)).write_bytes(chance.randbytes(chance.randrange(1 << 18)))
+        (small / f"little{number}").write_bytes(chance.randbytes(100))
+    monkeypatch.setattr(pack, "_ROOM", 1 << 20)
+    monkeypatch.setattr(writer, "_FILES", 5)
+    monkeypatch.setattr(writer, "_MOST_BATCHES", 2)
+    if run is not None:
+        monkeypatch.setattr(background.Background, "run", run)
+    check_round_trip(full, small, vault, tmp_path)

@@ -26,6 +26,7 @@ from pytest_drdrill.backup.manifest import read_manifest
 from pytest_drdrill.backup.store import TAR
 
 SIZE = (3 << 20) + 5
+CHANCE = random.Random(3)
 
 
 @pytest.fixture
@@ -260,8 +261,8 @@ class Late(Future):
         return super().result()
 
 
-def any_time(self, function, *args, chance=random.Random(3)):
-    return chance.choice((at_once, at_the_end))(self, function, *args)
+def any_time(self, function, *args):
+    return CHANCE.choice((at_once, at_the_end))(self, function, *args)
 
 
 @pytest.mark.parametrize("run", [None, at_once, at_the_end, any_time])

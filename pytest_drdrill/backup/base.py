@@ -46,8 +46,8 @@ class Base:
         if job is not None:
             check_manifest(job)
             self._file = os.fdopen(open_regular(job.manifest_path), "rb", _BUFFER)
-            self._readline = self._file.readline
-            self.line = self._readline()
+            self.readline = self._file.readline
+            self.line = self.readline()
 
     def close(self) -> None:
         """Close the manifest."""
@@ -63,7 +63,7 @@ class Base:
         """Pass the present line, and give it."""
         line = self.line
         self.position += len(line)
-        self.line = self._readline()
+        self.line = self.readline()
         self.entry = None
         return line
 
@@ -125,9 +125,11 @@ class ManifestWriter:
         if not line.startswith(head):
             return None
         begin = base.position
-        base.take()
+        base.position = end = begin + len(line)  # as take() does: this runs for every entry
+        base.line = base.readline()
+        base.entry = None
         if self._shared == begin:
-            self._shared = base.position
+            self._shared = end
         else:
             self._add_known(line, begin)
         return line

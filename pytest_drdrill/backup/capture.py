@@ -27,6 +27,7 @@ from pytest_drdrill.backup.source import TYPES, Item, Kind, Source, Unlistable, 
 from pytest_drdrill.backup.tar import header
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import BinaryIO
 
     from pytest_drdrill.backup.job import BackupJob
@@ -127,49 +128,71 @@ class _Capture:
             job.bases = sorted(self._holders - {job.id}, key=number_of)
 
     def _walk(self) -> None:
-        with_status = self._base.job is not None and not self._reading.paranoid
-        start: list[Item] = [(ROOT, "folder", None)]
-        pending = [iter(start)]  # a listing for each folder from the root down to the current one
-        while pending:
-            for path, kind, status in pending[-1]:  # goes on where it was left
-                try:
-                    if status is None or not self._is_as_before(path, kind, status):
-                        self._add(path, kind)
-                    if kind == "folder":
-                        pending.append(iter(self._source.listing(path, with_status=with_status)))
-                        break
-                except Vanished:
-                    self._warn(f"{path!r} vanished or changed its type while it was read")
-                except Unreadable as error:
-                    if not self._reading.skip_unreadable:
-                        raise
-                    what = "what it holds" if isinstance(error, Unlistable) else "it"
-                    self._warn(f"{error}; {what} was left out")
+        # A listing for each folder from the root down to the current one; each goes on where it
+        # was left.
+        pending: list[Iterator[Item]] = [iter([(ROOT, "folder", None)])]
+        while (item := self._next_new(pending)) is not None:
+            path, kind, _ = item
+            try:
+                self._add(path, kind)
+            except (Vanished, Unreadable) as error:
+                self._leave_out(path, error)
             else:
-                pending.pop()
+                if kind == "folder":
+                    self._enter(path, pending)
         self._source.check_there()
 
-    def _is_as_before(self, path: str, kind: Kind, status: os.stat_result) -> bool:
-        """Whether an entry is by its status what the base's next line says; then it is dealt with.
+    def _enter(self, folder: str, pending: list[Iterator[Item]]) -> None:
+        with_status = self._base.job is not None and not self._reading.paranoid
+        try:
+            pending.append(iter(self._source.listing(folder, with_status=with_status)))
+        except (Vanished, Unreadable) as error:
+            self._leave_out(folder, error)
 
-        All that is not told at one glance is left to a closer look.
+    def _leave_out(self, path: str, error: Vanished | Unreadable) -> None:
+        if isinstance(error, Vanished):
+            self._warn(f"{path!r} vanished or changed its type while it was read")
+            return
+        if not self._reading.skip_unreadable:
+            raise error
+        what = "what it holds" if isinstance(error, Unlistable) else "it"
+        self._warn(f"{error}; {what} was left out")
+
+    def _next_new(self, pending: list[Iterator[Item]]) -> Item | None:
+        """The next entry that is not by its status what the base's next line says.
+
+        Those before it are dealt with. All that is not told at one glance is left to a closer look.
         """
-        head = head_of_status(path, kind, status)
-        line = None if head is None else self._lines.add_same(head)
-        if line is None:
-            return False
-        job = self._job
-        job.entry_count += 1
-        if kind == "file":
-            job.file_count += 1
-            job.size_bytes += status.st_size
-            if self._holder not in line:  # mostly it is the one that held the last
-                holder = holder_of_line(line)
-                self._holders.add(holder)
-                self._holder = holding(holder)
-        if self._progress.is_wanted:
-            self._progress(job.entry_count, self._read)
-        return True
+        job, progress, add_same = self._job, self._progress, self._lines.add_same
+        entries = files = size = 0
+        try:
+            while pending:
+                for item in pending[-1]:
+                    path, kind, status = item
+                    if status is None or (head := head_of_status(path, kind, status)) is None:
+                        return item
+                    line = add_same(head)
+                    if line is None:
+                        return item
+                    entries += 1
+                    if progress.is_wanted:
+                        progress(job.entry_count + entries, self._read)
+                    if kind == "folder":
+                        self._enter(path, pending)
+                        break
+                    files += 1
+                    size += status.st_size
+                    if self._holder not in line:  # mostly it is the one that held the last
+                        holder = holder_of_line(line)
+                        self._holders.add(holder)
+                        self._holder = holding(holder)
+                else:
+                    pending.pop()
+            return None
+        finally:
+            job.entry_count += entries
+            job.file_count += files
+            job.size_bytes += size
 
     def _add(self, path: str, kind: Kind) -> None:
         start = self._pack.position

@@ -168,6 +168,7 @@ class Pack:
             shorter = header(entry)
             if len(shorter) != len(head):
                 raise BackupError(f"can't read {entry.path!r}: it shrinks while it is read")
+            self._wait(most=0)  # the one that it takes the place of may still be to be written
             _write_all(self._fd, shorter, begin)
         self.write(padding(entry.size))
         return _Followed(entry, follower)

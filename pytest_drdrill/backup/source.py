@@ -90,14 +90,15 @@ class Source:
         try:
             fd = os.open(folder, _FOLDER, dir_fd=self._fd)
             try:
+                # Cheaper than to ask the entries of a scan.
+                if with_status and len(names := os.listdir(fd)) < _MANY:  # noqa: PTH208 - no path
+                    return _looked_at(prefix, fd, names)
                 with os.scandir(fd) as found:
                     first = list(islice(found, _MANY))
                     if len(first) == _MANY:
                         return _of_many(prefix, chain(first, found))
                     # Some file systems give a name twice where a folder changes meanwhile.
                     items = {item.name: item for item in first}
-                    if with_status:
-                        return _looked_at(prefix, items)
                     return [(prefix + name, _kind(items[name]), None) for name in sorted(items)]
             finally:
                 os.close(fd)
@@ -235,16 +236,16 @@ def _of_many(prefix: str, found: Iterable[os.DirEntry[str]]) -> Iterator[Item]:
     )
 
 
-def _looked_at(prefix: str, items: dict[str, os.DirEntry[str]]) -> list[Item]:
+def _looked_at(prefix: str, folder: int, names: list[str]) -> list[Item]:
+    """The items of an open folder, with their status: faster than by its entries' own look."""
     found: list[Item] = []
-    for name in sorted(items):
+    for name in sorted(set(names)):
         try:
-            status = items[name].stat(follow_symlinks=False)
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except OSError:
-            found.append((prefix + name, _kind(items[name]), None))  # whoever looks next finds out
+            found.append((prefix + name, "file", None))  # whoever opens it finds out
         else:
-            kind = _KINDS.get(status.st_mode & _TYPE, "other")
-            found.append((prefix + name, kind, status))
+            found.append((prefix + name, _KINDS.get(status.st_mode & _TYPE, "other"), status))
     return found
 
 

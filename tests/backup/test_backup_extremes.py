@@ -182,6 +182,10 @@ def test_a_name_that_the_file_system_gives_twice_comes_once(
         patch.setattr(
             source.os, "scandir", lambda of: Twice(of) if isinstance(of, int) else real(of)
         )
+        patch.setattr(os, "listdir", lambda of, names=os.listdir: names(of) * 2)
         job = full.create_backup(small, vault)
+        (small / "z.txt").unlink()
+        job = IncrementalBackupStrategy().create_backup(small, vault)
+        assert job.parent_id
     full.restore_backup(job, tmp_path / "restored")
     assert picture(tmp_path / "restored") == picture(small)

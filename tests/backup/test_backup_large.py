@@ -280,3 +280,22 @@ def test_many_small_files(full, small, vault, tmp_path, monkeypatch, run):
     if run is not None:
         monkeypatch.setattr(background.Background, "run", run)
     check_round_trip(full, small, vault, tmp_path)
+
+
+def test_the_header_of_a_file_that_shrinks_is_the_later_one(full, small, vault, monkeypatch):
+    """Whenever the thread comes to write what lies before it."""
+    (small / "b0").write_bytes(bytes(SIZE))  # so that the next header goes to a thread
+    (small / "b1").write_bytes(bytes(SIZE))
+    real = os.copy_file_range
+
+    def cut_it_first(of, *args):
+        if held_by(of) == small / "b1" and not os.lseek(of, 0, os.SEEK_CUR):
+            os.truncate(small / "b1", os.fstat(of).st_size - 1000)
+        return real(of, *args)
+
+    monkeypatch.setattr(background.Background, "run", at_the_end)
+    monkeypatch.setattr(os, "copy_file_range", cut_it_first)
+    job = full.create_backup(small, vault)
+    monkeypatch.undo()
+    full.verify_backup(job)
+    assert "changed while it was read" in job.warnings[0]

@@ -51,7 +51,10 @@ STRATEGIES = {
 CALLS = [
     (io, "open"),
     (fcntl, "flock"),
-    *((os, name) for name in ("open", "stat", "lstat", "fstat", "scandir", "readv", "readlink")),
+    *(
+        (os, name)
+        for name in ("open", "stat", "lstat", "fstat", "scandir", "listdir", "readv", "readlink")
+    ),
     *((os, name) for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync")),
 ]
 

@@ -45,14 +45,21 @@ class Attributes:
             entry: no symlink.
             fd: the open file; None for a folder.
         """
-        of = entry.path if fd is None else fd
-        self._give_owner(entry, of)
+        self._give_owner(entry, entry.path if fd is None else fd)
         self._give_xattrs(entry, fd)
         if fd is None:
-            os.chmod(entry.path, self._mode(entry, of), dir_fd=self._root)
+            status = os.stat(entry.path, dir_fd=self._root, follow_symlinks=False)
+        else:
+            status = os.fstat(fd)
+        mode = self._mode(entry, status)
+        is_set = stat.S_IMODE(status.st_mode) == mode  # a look costs less than a change
+        if fd is None:
+            if not is_set:
+                os.chmod(entry.path, mode, dir_fd=self._root)
             self._give_time(entry)
         else:
-            os.fchmod(fd, self._mode(entry, of))
+            if not is_set:
+                os.fchmod(fd, mode)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def give_link(self, entry: Entry) -> None:
@@ -102,15 +109,9 @@ class Attributes:
                     raise
                 self._without_xattrs.setdefault(name, []).append(entry.path)
 
-    def _mode(self, entry: Entry, of: int | str) -> int:
+    def _mode(self, entry: Entry, status: os.stat_result) -> int:
         """The mode to set: setuid and setgid would give away the rights of a wrong owner."""
-        if not entry.mode & _SET_ID:
-            return entry.mode
-        if isinstance(of, int):
-            status = os.fstat(of)
-        else:
-            status = os.stat(of, dir_fd=self._root, follow_symlinks=False)
-        if (status.st_uid, status.st_gid) == (entry.uid, entry.gid):
+        if not entry.mode & _SET_ID or (status.st_uid, status.st_gid) == (entry.uid, entry.gid):
             return entry.mode
         self._without_bits.append(entry.path)
         return entry.mode & ~_SET_ID

@@ -84,7 +84,7 @@ def journal_of(target):
 
 def test_a_half_written_tree_goes(full, job, small, target, die):
     before = picture(target)
-    die(os, "fchmod", calls=1)
+    die(os, "utime", calls=1)
     assert len(beside(target)) == 2
     assert picture(target) == before
     result = full.restore_backup(job, target, replace=True)
@@ -241,7 +241,7 @@ def test_a_restore_in_another_process_is_left_alone(full, job, target):
 
 def test_what_only_looks_like_a_leftover_stays(full, job, target, tmp_path, die):
     home = target.parent
-    die(os, "fchmod")
+    die(os, "utime")
     for name in ("restoring-" + DIGITS, "replaced-" + DIGITS, "restoring-abc", "restore-"):
         (home / f".target.{name}").mkdir()
         (home / f".target.{name}" / "mine").touch()
@@ -256,7 +256,7 @@ def test_what_only_looks_like_a_leftover_stays(full, job, target, tmp_path, die)
 def test_names_that_begin_alike_are_told_apart(full, job, small, target, die):
     long = "n" * 120
     one, other = target.with_name(long + "1"), target.with_name(long + "2")
-    die(os, "fchmod", where=one)
+    die(os, "utime", where=one)
     left = beside(target)
     full.restore_backup(job, other)
     assert beside(target) == sorted([*left, other.name])
@@ -267,7 +267,7 @@ def test_names_that_begin_alike_are_told_apart(full, job, small, target, die):
 def test_a_symlink_in_the_place_of_the_tree_is_not_followed(full, job, target, tmp_path, die):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
-    die(os, "fchmod")
+    die(os, "utime")
     (stage,) = target.parent.glob(".target.restoring-*")
     shutil.rmtree(stage)
     stage.symlink_to(tmp_path / "mine")
@@ -303,7 +303,7 @@ def anothers(path):
 
 @pytest.mark.parametrize("make", [a_symlink, a_fifo, a_folder, a_text, anothers])
 def test_what_has_the_name_of_the_journal_is_no_journal(full, job, target, die, make):
-    die(os, "fchmod")
+    die(os, "utime")
     path = journal_of(target)
     path.unlink()
     make(path)
@@ -315,7 +315,7 @@ def test_what_has_the_name_of_the_journal_is_no_journal(full, job, target, die, 
 
 def test_a_journal_cut_anywhere(full, job, small, target, die, tmp_path):
     # Without power a line may be cut, or a file end in zeros; what it tells of was not begun.
-    die(os, "fchmod")
+    die(os, "utime")
     whole = journal_of(target).read_bytes()
     shutil.move(target.parent, tmp_path / "dead")
     for size in range(len(whole) + 1):
@@ -351,7 +351,7 @@ def test_a_journal_cut_anywhere(full, job, small, target, die, tmp_path):
     ],
 )
 def test_a_journal_that_no_run_wrote_leads_nowhere(full, job, small, target, die, lines):
-    die(os, "fchmod")
+    die(os, "utime")
     path = journal_of(target)
     head = path.read_bytes().splitlines(keepends=True)[0]
     path.write_bytes(head + b"".join(json.dumps(line).encode() + b"\n" for line in lines))

@@ -287,7 +287,7 @@ def test_an_interrupt_in_mid_restore(full, job, target, untouched, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "fchmod", interrupt)
+    monkeypatch.setattr(os, "utime", interrupt)
     untouched(lambda: full.restore_backup(job, target, replace=True), KeyboardInterrupt)
 
 

@@ -6,6 +6,7 @@ them; a small tree never has one.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from hashlib import sha256
@@ -64,8 +65,12 @@ class Background:
         return follower
 
     def run(self, function: Callable[..., T], *args: object) -> Future[T]:
-        """Call a function in a thread."""
-        return self._executor().submit(function, *args)
+        """Call a function in a thread.
+
+        Raises:
+            OSError: the machine has no more threads.
+        """
+        return _submit(self._executor(), function, *args)
 
     def sync(self, fd: int) -> None:
         """Begin to bring what was written to a file to the disk, unless that is under way.
@@ -82,7 +87,7 @@ class Background:
             self._syncing.result()
         if self._syncer is None:
             self._syncer = _threads(1)
-        self._syncing = self._syncer.submit(_sync, os.dup(fd))
+        self._syncing = _submit(self._syncer, _sync, os.dup(fd))
 
     def end_sync(self) -> None:
         """Wait for what ``sync`` began.
@@ -111,7 +116,7 @@ class Follower:
 
     def start(self, executor: Executor) -> None:
         """Begin, in one of these threads."""
-        self._digest = executor.submit(self._run)
+        self._digest = _submit(executor, self._run)
 
     def wrote(self, start: int, end: int) -> None:
         """These bytes are in the file, the next to be hashed."""
@@ -194,6 +199,13 @@ def _sync(fd: int) -> None:
         os.fdatasync(fd)
     finally:
         os.close(fd)
+
+
+def _submit(executor: Executor, function: Callable[..., T], *args: object) -> Future[T]:
+    try:
+        return executor.submit(function, *args)
+    except RuntimeError as error:  # Python's own, which does not say which resource it was
+        raise OSError(errno.EAGAIN, str(error)) from error
 
 
 def _threads(count: int) -> Executor:

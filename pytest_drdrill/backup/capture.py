@@ -21,7 +21,7 @@ from pytest_drdrill.backup.entry import (
     holding,
 )
 from pytest_drdrill.backup.job import number_of
-from pytest_drdrill.backup.pack import LARGE, Pack
+from pytest_drdrill.backup.pack import LARGE, Pack, Shrank
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.source import TYPES, Item, Kind, Source, Unlistable, Unreadable, Vanished
 from pytest_drdrill.backup.tar import header
@@ -271,7 +271,13 @@ class _Capture:
                 if (first := self._first_name(status)) is not None:
                     return self._further_name(path, first), None
                 start = self._pack.position
-                entry, hashing = self._content(path, fd, status, began)
+                try:
+                    entry, hashing = self._content(path, fd, status, began)
+                except Shrank:
+                    if attempt == _ATTEMPTS:
+                        raise
+                    self._pack.rewind(start)
+                    continue
                 after = os.fstat(fd)
             finally:
                 os.close(fd)

@@ -60,6 +60,10 @@ class Hashing(Protocol):
         ...
 
 
+class Shrank(BackupError):  # noqa: N818 - named for what happened
+    """A file became so much shorter while it was read that it has to be read anew."""
+
+
 class Pack:
     """A tar that grows.
 
@@ -145,7 +149,7 @@ class Pack:
             Who sets the hash, in time.
 
         Raises:
-            BackupError: it shrank so that its header would have another length.
+            Shrank: so that its header would have another length.
         """
         head = header(entry)
         begin = self.position
@@ -167,7 +171,7 @@ class Pack:
             entry.size -= left
             shorter = header(entry)
             if len(shorter) != len(head):
-                raise BackupError(f"can't read {entry.path!r}: it shrinks while it is read")
+                raise Shrank(f"can't read {entry.path!r}: it shrinks while it is read")
             self._wait(most=0)  # the one that it takes the place of may still be to be written
             _write_all(self._fd, shorter, begin)
         self.write(padding(entry.size))

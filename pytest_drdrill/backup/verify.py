@@ -54,6 +54,7 @@ def verify(
     Raises:
         BackupDamaged: names all that is damaged, the backups that this concerns too, and those
             that it does not.
+        BackupError: the machine has no more threads or open files for it.
     """
     store = Store(job.destination_path)
     damage = Damage()
@@ -61,7 +62,11 @@ def verify(
     find_damage(store, job, damage, jobs)
     files = size = 0
     if not quick and not damage.manifest:
-        files, size = _check_contents(job, damage, progress)
+        try:
+            files, size = _check_contents(job, damage, progress)
+        except OSError as error:
+            reason = error.strerror or error
+            raise BackupError(f"can't verify backup {job.id}: {reason}", job=job) from error
         damage.cut.clear()  # what is missing of them is known now
     if damage:
         dependents, intact = _concerned(store, job, damage, jobs)

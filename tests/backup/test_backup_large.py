@@ -299,3 +299,31 @@ def test_the_header_of_a_file_that_shrinks_is_the_later_one(full, small, vault, 
     monkeypatch.undo()
     full.verify_backup(job)
     assert "changed while it was read" in job.warnings[0]
+
+
+@pytest.mark.parametrize("what", ["threads", "descriptors"])
+@pytest.mark.parametrize("call", ["create", "verify", "restore"])
+def test_a_machine_that_has_no_more(full, large, vault, tmp_path, monkeypatch, call, what):
+    job = full.create_backup(large, vault) if call != "create" else None
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    def dup(fd):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(pack, "_SYNC", 1 << 20)
+    if what == "threads":
+        monkeypatch.setattr(threading.Thread, "start", start)
+    else:
+        monkeypatch.setattr(os, "dup", dup)
+    calls = {
+        "create": lambda: full.create_backup(large, vault),
+        "verify": lambda: full.verify_backup(job),
+        "restore": lambda: full.restore_backup(job, tmp_path / "restored"),
+    }
+    with pytest.raises(BackupError, match="can't start new thread|Too many open files") as caught:
+        calls[call]()
+    assert not isinstance(caught.value, BackupDamaged)
+    assert threads() == []
+    assert not (tmp_path / "restored").exists()

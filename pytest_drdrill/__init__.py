@@ -73,6 +73,19 @@ if TYPE_CHECKING:
         WriteLedger,
     )
     from pytest_drdrill.objectives import Objectives, RecoveryMetrics, ServiceTiers
+    from pytest_drdrill.simulation import (
+        DeadlockError,
+        HorizonError,
+        LivelockError,
+        RealIOError,
+        SimulatedWorld,
+        SimulationError,
+        Trace,
+        TraceEvent,
+        VirtualClock,
+        VirtualLoop,
+        simulate,
+    )
 
 _HOMES = {
     "backup": (
@@ -136,6 +149,19 @@ _HOMES = {
         "WriteLedger",
     ),
     "objectives": ("Objectives", "RecoveryMetrics", "ServiceTiers"),
+    "simulation": (
+        "DeadlockError",
+        "HorizonError",
+        "LivelockError",
+        "RealIOError",
+        "SimulatedWorld",
+        "SimulationError",
+        "Trace",
+        "TraceEvent",
+        "VirtualClock",
+        "VirtualLoop",
+        "simulate",
+    ),
 }
 
 __all__ = [
@@ -154,6 +180,7 @@ __all__ = [
     "BackupStrategy",
     "BackupType",
     "Clock",
+    "DeadlockError",
     "DifferentialBackupStrategy",
     "DisasterNotObserved",
     "Drill",
@@ -170,9 +197,11 @@ __all__ = [
     "FaultInjector",
     "FullBackupStrategy",
     "HealthStatus",
+    "HorizonError",
     "HttpProber",
     "IncrementalBackupStrategy",
     "LedgerLoss",
+    "LivelockError",
     "MonitoringFailed",
     "NotMonitoringError",
     "NotRecovered",
@@ -188,20 +217,28 @@ __all__ = [
     "RTOExceeded",
     "RTOTimer",
     "RealClock",
+    "RealIOError",
     "RecoveryMetrics",
     "RestoreResult",
     "RestoreTargetError",
     "RetentionPolicy",
     "ServiceEndpoint",
     "ServiceTiers",
+    "SimulatedWorld",
+    "SimulationError",
     "Timeline",
+    "Trace",
+    "TraceEvent",
     "UndoFailed",
     "UndoStack",
     "VerifyResult",
+    "VirtualClock",
+    "VirtualLoop",
     "WriteLedger",
     "format_duration",
     "load_schema",
     "parse_duration",
+    "simulate",
 ]
 
 

@@ -11,6 +11,7 @@ from pytest_drdrill.late import names_of
 
 if TYPE_CHECKING:
     from pytest_drdrill.simulation.clock import VirtualClock
+    from pytest_drdrill.simulation.endpoint import SimulatedEndpoint
     from pytest_drdrill.simulation.errors import (
         DeadlockError,
         HorizonError,
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
         SimulationError,
     )
     from pytest_drdrill.simulation.loop import VirtualLoop
+    from pytest_drdrill.simulation.prober import SimulatedProber
     from pytest_drdrill.simulation.trace import Trace, TraceEvent
     from pytest_drdrill.simulation.world import SimulatedWorld, simulate
 
 _HOMES = {
     "clock": ("VirtualClock",),
+    "endpoint": ("SimulatedEndpoint",),
     "errors": (
         "DeadlockError",
         "HorizonError",
@@ -32,6 +35,7 @@ _HOMES = {
         "SimulationError",
     ),
     "loop": ("VirtualLoop",),
+    "prober": ("SimulatedProber",),
     "trace": ("Trace", "TraceEvent"),
     "world": ("SimulatedWorld", "simulate"),
 }
@@ -41,6 +45,8 @@ __all__ = [
     "HorizonError",
     "LivelockError",
     "RealIOError",
+    "SimulatedEndpoint",
+    "SimulatedProber",
     "SimulatedWorld",
     "SimulationError",
     "Trace",

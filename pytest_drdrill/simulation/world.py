@@ -1,4 +1,4 @@
-"""A simulated world: virtual time, chance by a seed, and what happens in it."""
+"""A simulated world: virtual time, chance by a seed, who lives in it, and what happens."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pytest_drdrill.clock import in_event_loop
 from pytest_drdrill.simulation.clock import VirtualClock
+from pytest_drdrill.simulation.endpoint import SimulatedEndpoint
 from pytest_drdrill.simulation.errors import SimulationError
 from pytest_drdrill.simulation.loop import VirtualLoop
 from pytest_drdrill.simulation.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from datetime import timedelta
     from types import TracebackType
 
+    from pytest_drdrill.simulation.condition import Condition
     from pytest_drdrill.simulation.errors import RealIOError
 
 _Result = TypeVar("_Result")
@@ -28,7 +31,8 @@ class SimulatedWorld:
     same around a single function::
 
         with SimulatedWorld(seed=7) as world:
-            world.run(main(world))
+            primary, standby = world.endpoints("primary", "standby")
+            world.run(main(primary, standby))
 
     Args:
         seed: of all chance in it; a whole number.
@@ -51,6 +55,8 @@ class SimulatedWorld:
         self.seed = seed
         self.clock = VirtualClock(VirtualLoop())
         self._on_event = on_event
+        self._endpoints: dict[str, SimulatedEndpoint] = {}
+        self._lasting: dict[str, Condition] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -69,6 +75,29 @@ class SimulatedWorld:
         if found is None:
             found = self._randoms[name] = random.Random(f"{self.seed}:{name}")  # noqa: S311 - no secret
         return found
+
+    def endpoints(self, *names: str, timeout: str | timedelta = "5s") -> list[SimulatedEndpoint]:
+        """New endpoints, each preferred over those that were made after it.
+
+        Args:
+            names: of each one; unique in this world.
+            timeout: how long one check of them may take.
+
+        Raises:
+            TypeError: no text, or a timeout without a unit.
+            ValueError: no name, one that is empty or used already, or a timeout that is no duration
+                above zero.
+        """
+        if not names:
+            raise ValueError("endpoints() needs a name for each endpoint that it makes")
+        made: dict[str, SimulatedEndpoint] = {}
+        for name in names:
+            if name in self._endpoints or name in made:
+                raise ValueError(f"an endpoint is named {name!r} already; a name must be unique")
+            priority = len(self._endpoints) + len(made)
+            made[name] = SimulatedEndpoint(self, name, priority=priority, timeout=timeout)
+        self._endpoints |= made
+        return list(made.values())
 
     def record(self, source: str, event: str, detail: object = "") -> None:
         """Write down that something happened, now."""
@@ -110,11 +139,20 @@ class SimulatedWorld:
         return escaped
 
     def restart(self) -> None:
-        """Begin anew: at the epoch, with a fresh loop, the same seed and an empty trace."""
+        """Begin anew: at the epoch, with a fresh loop, the same seed and an empty trace.
+
+        Endpoints that were made before the first restart stay, and fare as they did then; those
+        that were made since are gone.
+        """
         try:
             self.close()
         finally:
             self.clock.loop = VirtualLoop()
+            if self._lasting is None:
+                self._lasting = {name: each.condition for name, each in self._endpoints.items()}
+            self._endpoints = {name: self._endpoints[name] for name in self._lasting}
+            for name, condition in self._lasting.items():
+                self._endpoints[name].restart(condition)
             self._begin()
 
     def close(self) -> None:

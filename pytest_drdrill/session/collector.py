@@ -13,7 +13,7 @@ from pytest_drdrill.evidence.assemble import assemble, badness
 from pytest_drdrill.objectives import tier_objectives
 from pytest_drdrill.session.options import in_play
 from pytest_drdrill.session.promise import NOTHING_PROMISED, Promise
-from pytest_drdrill.session.run import attempt, base_record, rfc3339
+from pytest_drdrill.session.record import attempt, base_record, rfc3339
 from pytest_drdrill.session.runner import NEVER_RAN, PLAN_KEY, REPORT_KEY
 from pytest_drdrill.session.selection import selection_record
 from pytest_drdrill.session.uncollected import uncollected

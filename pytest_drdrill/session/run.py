@@ -13,11 +13,11 @@ from pytest_drdrill.clock import REAL_CLOCK
 from pytest_drdrill.evidence.measured import measured, nothing_measured
 from pytest_drdrill.measure import Drill, DrillFailure
 from pytest_drdrill.measure.timeline import now
+from pytest_drdrill.session.record import attempt, base_record, rfc3339
 from pytest_drdrill.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from pytest_drdrill.evidence.types import (
         AttemptRecord,
@@ -281,65 +281,6 @@ class DrillRun:
             record["verdict"], record["error"], record["reason"] = "failed", UNFINISHED, None
         record["finished"] = record["duration_s"] = None
         return record
-
-
-def base_record(  # noqa: PLR0913 - what is known of a run, by keyword
-    nodeid: str,
-    promise: Promise,
-    *,
-    repeat: RepeatRecord | None,
-    verdict: Verdict,
-    reason: str | None = None,
-    error: str | None = None,
-    started: str | None = None,
-    finished: str | None = None,
-    duration_s: float | None = None,
-    found: Measured | None = None,
-) -> DrillRecord:
-    """A drill's record from its promise and whatever is known of its run."""
-    objectives = promise.objectives
-    found = found or nothing_measured(objectives)
-    return {
-        "nodeid": storable(nodeid),
-        "service": promise.service,
-        "tier": objectives.tier,
-        "disaster": promise.disaster,
-        "kinds": list(promise.kinds),
-        "mode": "live" if promise.live else "local",
-        "runbook": promise.runbook,
-        "cadence_s": None if promise.cadence is None else promise.cadence.total_seconds(),
-        "repeat": repeat,
-        "started": started,
-        "finished": finished,
-        "duration_s": duration_s,
-        "verdict": verdict,
-        "reason": reason,
-        "error": error,
-        "attempts": [],
-        "rto": found["rto"],
-        "rpo": found["rpo"],
-        "timeline": found["timeline"],
-        "steps": found["steps"],
-        "metrics": found["metrics"],
-        "notes": found["notes"],
-        "findings": found["findings"],
-        "participants": found["participants"],
-    }
-
-
-def attempt(record: DrillRecord) -> AttemptRecord:
-    """What stays of an attempt that was rerun."""
-    return {
-        "verdict": record["verdict"],
-        "rto_s": record["rto"]["actual_s"],
-        "rpo_s": record["rpo"]["actual_s"],
-        "error": record["error"] or record["reason"],
-    }
-
-
-def rfc3339(moment: datetime) -> str:
-    """A UTC moment as RFC 3339 writes it, to the millisecond."""
-    return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def _same_matter(breach: DrillFailure, raised: DrillFailure) -> bool:

@@ -10,8 +10,9 @@ import pytest
 from pytest_drdrill.session.given import judge_examples
 from pytest_drdrill.session.markers import MARKERS
 from pytest_drdrill.session.promise import NOTHING_PROMISED, read_promise
+from pytest_drdrill.session.record import base_record
 from pytest_drdrill.session.repeat import count_tests, repeat_of
-from pytest_drdrill.session.run import DrillRun, base_record
+from pytest_drdrill.session.run import DrillRun
 from pytest_drdrill.session.selection import is_repeated
 from pytest_drdrill.session.tracebacks import hide_our_frames
 from pytest_drdrill.session.uncollected import uncollected

@@ -42,7 +42,7 @@ def base_record(  # noqa: PLR0913 - what is known of a run, by keyword
         "tier": objectives.tier,
         "disaster": promise.disaster,
         "kinds": list(promise.kinds),
-        "mode": "live" if promise.live else "local",
+        "mode": "live" if promise.live else "simulated" if promise.simulated else "local",
         "runbook": promise.runbook,
         "cadence_s": None if promise.cadence is None else promise.cadence.total_seconds(),
         "repeat": repeat,

@@ -289,11 +289,12 @@ class DrillRun:
             self._started = self._drill.timeline.started
             self._drill = None
         self._swallowed = None
+        self.at_body_end.clear()
         self._lasted_s = self._clock.monotonic() - self._started.at
         if self.world is not None:
             with suppress(Exception):  # whatever its end said, the body's end has told
                 self.world.close()
-            self.world = None
+            self.world, self._clock = None, REAL_CLOCK
 
     def record(self) -> DrillRecord:
         """The evidence up to now."""

@@ -25,8 +25,9 @@ _MISTAKEN = (
     "but it is not an async function:pytest.PytestWarning"
 )
 
-_ACTIVE: list[SimulatedWorld] = []
-"""The world of the test that runs; before it those of tests around it, where a test runs tests."""
+_ACTIVE: list[tuple[SimulatedWorld, bool]] = []
+"""The world of the test that runs, and whether that is a drill; before it those of the tests around
+it, where a test runs tests."""
 
 
 def asks_for_simulation(item: pytest.Item) -> bool:
@@ -76,9 +77,9 @@ def _converted(function: Callable[..., Any], *, example: bool) -> Callable[..., 
         __tracebackhide__ = True
         from pytest_drdrill.simulation import DeadlockError, HorizonError, LivelockError  # by now
 
-        world = _ACTIVE[-1]
-        if example:
-            world.restart()  # each is a drill of its own
+        world, is_drill = _ACTIVE[-1]
+        if example and not is_drill:  # of a drill each example has begun anew by now
+            world.restart()
         outcome = function(*args, **kwargs)
         if not asynchronous:
             return
@@ -137,14 +138,14 @@ def simulated_world(request: pytest.FixtureRequest) -> Iterator[SimulatedWorld]:
     world = run.world if run is not None else None
     if world is None:
         world = SimulatedWorld(settings_of(request.config).seed)
-    _ACTIVE.append(world)
+    _ACTIVE.append((world, run is not None))
     try:
         yield world
     finally:
-        _ACTIVE.remove(world)
+        _ACTIVE.pop()
         world.close()
 
 
 def active_world() -> SimulatedWorld | None:
     """The world of the test that runs, where it is simulated."""
-    return _ACTIVE[-1] if _ACTIVE else None
+    return _ACTIVE[-1][0] if _ACTIVE else None

@@ -110,17 +110,20 @@ async def test_it(simulated_endpoints, failover_manager):
     await manager.start_monitoring()  # and nobody stops it
     a.fail()
     await manager.wait_until_active(b)
-    assert asyncio.get_running_loop().time() == 90
+    loops.append(asyncio.get_running_loop())
+    assert loops[0].time() == 90
 @settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(n=st.integers())
 def test_given(simulated_endpoints, n):
     a, = simulated_endpoints("a")
     a.fail()
+loops = []
+def test_gone(): assert loops[0].is_closed()
 """
     outcome = drills(source, "--dr-tier=critical", "--dr-seed=3")
-    assert outcome.record["run"]["selection"]["deselected"] == 2
+    assert outcome.record["run"]["selection"]["deselected"] == 3
     outcome = drills(source, report=False, subprocess=True)
-    outcome.result.assert_outcomes(passed=2)
+    outcome.result.assert_outcomes(passed=3)
     assert "disaster recovery" not in outcome.text
 
 
@@ -161,7 +164,8 @@ def test_it(simulated_endpoints, rto_timer, rpo_timer, drill):
     assert drill["duration_s"] == 1800 + 240 + 60
 
 
-def test_broken_promises_shrink_in_virtual_time(drills):
+@pytest.mark.parametrize("how", ["promise", "assertion"])
+def test_what_fails_shrinks_in_virtual_time(drills, how):
     source = """
 from hypothesis import HealthCheck, given, settings, strategies as st
 @pytest.mark.rto("2m")
@@ -177,11 +181,16 @@ async def test_it(simulated_endpoints, failover_manager, rto_timer, threshold):
     with rto_timer.outage():
         primary.fail()
         await manager.wait_until_active(standby)
+    assert threshold < LIMIT
 """
-    outcome = drills(source)
+    outcome = drills(source.replace("LIMIT", "5" if how == "assertion" else "99"))
     outcome.result.assert_outcomes(failed=1)
     drill = outcome.drills["test_it"]
-    assert drill["error"].startswith("RTOExceeded: RTO of 2m exceeded: recovered after 2m30s")
+    error = {
+        "promise": "RTOExceeded: RTO of 2m exceeded: recovered after 2m30s",
+        "assertion": "assert 5 < 5",
+    }
+    assert drill["error"].startswith(error[how])
     assert drill["rto"]["actual_s"] == 150
     assert "threshold=5," in outcome.text
     events = [event["event"] for event in drill["timeline"]]
@@ -286,6 +295,16 @@ async def test_it(simulated_endpoints, orders): pass
 """,
         "*test_it runs in virtual time, and its fixture 'database' is asynchronous, *: make that *",
     ),
+    "an async fixture that would be set up first": (
+        """
+import pytest_asyncio
+@pytest_asyncio.fixture(scope="session", loop_scope="session", autouse=True)
+async def database(): assert 0, "set up"
+@pytest.mark.dr_service("x")
+async def test_it(simulated_endpoints): pass
+""",
+        "*test_it runs in virtual time, and its fixture 'database' is asynchronous, *: make that *",
+    ),
     "an async fixture of an ordinary test": (
         """
 @pytest.fixture(autouse=True)
@@ -351,10 +370,21 @@ def test_gone():
     import gc
     gc.collect()
     assert left[0].cancelled()
+@pytest.mark.dr_service("x")
+async def test_endless(simulated_endpoints):
+    async def endless():
+        try: await asyncio.Event().wait()
+        finally: await asyncio.Event().wait()
+    left.append(asyncio.create_task(endless()))
+    await asyncio.sleep(1)
 """
     outcome = drills(source, subprocess=True)
-    outcome.result.assert_outcomes(errors=1, skipped=1, passed=2)
+    outcome.result.assert_outcomes(errors=1, skipped=1, passed=2, failed=1)
+    assert (
+        "DeadlockError: waiting for what can never come" in outcome.drills["test_endless"]["error"]
+    )
     assert outcome.verdicts == {
+        "test_endless": "failed",
         "test_set_up": "failed",
         "test_skipped": "not_verified",
         "test_torn_down": "passed",

@@ -73,6 +73,21 @@ if TYPE_CHECKING:
         WriteLedger,
     )
     from pytest_drdrill.objectives import Objectives, RecoveryMetrics, ServiceTiers
+    from pytest_drdrill.simulation import (
+        DeadlockError,
+        HorizonError,
+        LivelockError,
+        RealIOError,
+        SimulatedEndpoint,
+        SimulatedProber,
+        SimulatedWorld,
+        SimulationError,
+        Trace,
+        TraceEvent,
+        VirtualClock,
+        VirtualLoop,
+        simulate,
+    )
 
 _HOMES = {
     "backup": (
@@ -136,6 +151,21 @@ _HOMES = {
         "WriteLedger",
     ),
     "objectives": ("Objectives", "RecoveryMetrics", "ServiceTiers"),
+    "simulation": (
+        "DeadlockError",
+        "HorizonError",
+        "LivelockError",
+        "RealIOError",
+        "SimulatedEndpoint",
+        "SimulatedProber",
+        "SimulatedWorld",
+        "SimulationError",
+        "Trace",
+        "TraceEvent",
+        "VirtualClock",
+        "VirtualLoop",
+        "simulate",
+    ),
 }
 
 __all__ = [
@@ -154,6 +184,7 @@ __all__ = [
     "BackupStrategy",
     "BackupType",
     "Clock",
+    "DeadlockError",
     "DifferentialBackupStrategy",
     "DisasterNotObserved",
     "Drill",
@@ -170,9 +201,11 @@ __all__ = [
     "FaultInjector",
     "FullBackupStrategy",
     "HealthStatus",
+    "HorizonError",
     "HttpProber",
     "IncrementalBackupStrategy",
     "LedgerLoss",
+    "LivelockError",
     "MonitoringFailed",
     "NotMonitoringError",
     "NotRecovered",
@@ -188,20 +221,30 @@ __all__ = [
     "RTOExceeded",
     "RTOTimer",
     "RealClock",
+    "RealIOError",
     "RecoveryMetrics",
     "RestoreResult",
     "RestoreTargetError",
     "RetentionPolicy",
     "ServiceEndpoint",
     "ServiceTiers",
+    "SimulatedEndpoint",
+    "SimulatedProber",
+    "SimulatedWorld",
+    "SimulationError",
     "Timeline",
+    "Trace",
+    "TraceEvent",
     "UndoFailed",
     "UndoStack",
     "VerifyResult",
+    "VirtualClock",
+    "VirtualLoop",
     "WriteLedger",
     "format_duration",
     "load_schema",
     "parse_duration",
+    "simulate",
 ]
 
 

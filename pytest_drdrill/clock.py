@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Clock(Protocol):
@@ -26,6 +29,14 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass in asynchronous code."""
+        ...
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        """Bounds the asynchronous code in its ``async with`` block, as ``asyncio.timeout`` does.
+
+        Args:
+            seconds: after which the block is cancelled and ends in a ``TimeoutError``; None: never.
+        """
         ...
 
     def block(self, seconds: float) -> None:
@@ -51,6 +62,12 @@ class RealClock:
         import asyncio  # 46 ms that a synchronous suite need not pay
 
         await asyncio.sleep(seconds)
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        """Bound what runs on the running event loop."""
+        import asyncio  # likewise
+
+        return asyncio.timeout(seconds)
 
     def block(self, seconds: float) -> None:
         """Sleep in this thread."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.faults import FaultInjector
     from pytest_drdrill.measure import Drill, RPOTimer, RTOTimer
     from pytest_drdrill.objectives import Objectives
+    from pytest_drdrill.simulation import SimulatedEndpoint, SimulatedWorld
 
 
 def _drill(request: pytest.FixtureRequest, fixture: str) -> Drill:
@@ -87,6 +88,20 @@ def differential_backup(request: pytest.FixtureRequest) -> DifferentialBackupStr
 def backup_strategy(request: pytest.FixtureRequest) -> BackupStrategy:
     """Runs the drill once with each strategy."""
     return request.getfixturevalue(f"{request.param}_backup")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def _dr_simulation(request: pytest.FixtureRequest) -> Generator[SimulatedWorld, None, None]:
+    from pytest_drdrill.session.virtual import simulated_world
+
+    with simulated_world(request) as world:
+        yield world
+
+
+@pytest.fixture
+def simulated_endpoints(_dr_simulation: SimulatedWorld) -> Callable[..., list[SimulatedEndpoint]]:
+    """Makes simulated endpoints by their names; who asks for it runs in virtual time."""
+    return _dr_simulation.endpoints
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_drdrill.fixtures import (
     _dr_repeat,
+    _dr_simulation,
     backup_strategy,
     differential_backup,
     dr_objectives,
@@ -22,8 +23,9 @@ from pytest_drdrill.fixtures import (
     incremental_backup,
     rpo_timer,
     rto_timer,
+    simulated_endpoints,
 )
-from pytest_drdrill.session.markers import MARKERS, any_drill, is_async
+from pytest_drdrill.session.markers import MARKERS, any_drill, needs_a_loop
 from pytest_drdrill.session.options import add_options, in_play
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "_dr_repeat",
+    "_dr_simulation",
     "backup_strategy",
     "differential_backup",
     "dr_objectives",
@@ -41,6 +44,7 @@ __all__ = [
     "incremental_backup",
     "rpo_timer",
     "rto_timer",
+    "simulated_endpoints",
 ]
 
 
@@ -75,13 +79,13 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_pycollect_makeitem(obj: object) -> Generator[None, Any, Any]:
-    """Inside pytest-asyncio's own wrapper: mark async drills for it."""
+    """Inside pytest-asyncio's own wrapper: mark async drills for it; take simulated ones."""
     found = yield
-    if isinstance(found, list) and is_async(obj):
-        from pytest_drdrill.session.start import run_async_locally
+    if isinstance(found, list) and needs_a_loop(obj):
+        from pytest_drdrill.session.start import choose_loop
 
         for item in found:
-            run_async_locally(item)
+            choose_loop(item)
     return found
 
 

@@ -22,6 +22,9 @@ class HandClock:
     async def sleep(self, seconds):
         self.block(seconds)
 
+    def timeout(self, seconds):
+        return asyncio.timeout(seconds)
+
     def block(self, seconds):
         assert seconds >= 0
         self.seconds += seconds

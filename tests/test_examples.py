@@ -43,7 +43,7 @@ def examples(pytester):
 
 def test_every_example_passes_with_figures_that_were_measured(examples):
     result, drills = examples()
-    result.assert_outcomes(passed=11)
+    result.assert_outcomes(passed=13)
     assert {drill["tier"] for drill in drills.values()} == {"critical", "important", "standard"}
 
     ransomware = drills["test_files_come_back_after_ransomware"]
@@ -70,8 +70,55 @@ def test_every_example_passes_with_figures_that_were_measured(examples):
     assert orders["basis"] == "ledger"
     assert 0 < orders["actual_s"] < 60
 
+    flapping = drills["test_traffic_leaves_a_flapping_primary_once"]
+    assert flapping["mode"] == "simulated"
+    # Three checks, 10 s apart; the client's next look is a second later.
+    assert flapping["rto"]["outages"][0]["detected_s"] == 30
+    assert flapping["rto"]["actual_s"] == 31
+    assert flapping["rto"]["outages"][0]["held_s"] == 900
+    # Steady since its second good check, at 850 s, and for five minutes from then on.
+    assert flapping["duration_s"] == 1150
+
+    maintenance = drills["test_nobody_notices_the_failback_after_maintenance"]
+    assert [outage["actual_s"] for outage in maintenance["rto"]["outages"]] == [91, 0]
+    assert maintenance["duration_s"] == 91 + 1200 + 600
+
 
 SABOTAGE = {
+    "traffic goes back at once": (
+        "test_traffic_leaves_a_flapping_primary_once",
+        """
+@pytest.fixture
+def failover_manager(failover_manager):
+    def impatient(endpoints, **settings):
+        del settings["failback"], settings["failback_delay"]
+        return failover_manager(endpoints, **settings)
+    return impatient
+""",
+    ),
+    "nobody moves traffic back": (
+        "test_nobody_notices_the_failback_after_maintenance",
+        """
+import pytest_drdrill
+@pytest.fixture(autouse=True)
+def asleep(monkeypatch):
+    async def failback(self): pass
+    monkeypatch.setattr(pytest_drdrill.FailoverManager, "failback", failback)
+""",
+    ),
+    "primary is lost in the failback": (
+        "test_nobody_notices_the_failback_after_maintenance",
+        """
+@pytest.fixture
+def simulated_endpoints(simulated_endpoints):
+    def fragile(*names):
+        primary, standby = simulated_endpoints(*names)
+        primary.recover_at("15m")
+        primary.fail_at("27m")
+        return primary, standby
+    return fragile
+""",
+    ),
     "restore drops a file": (
         "test_files_come_back_after_ransomware",
         """
@@ -179,5 +226,5 @@ def test_examples_can_go_red(examples, what):
     name, conftest = SABOTAGE[what]
     result, drills = examples("-k", name.partition("[")[0], sabotage=conftest)
     selected = len(drills)
-    result.assert_outcomes(failed=1, passed=selected - 1, deselected=11 - selected)
+    result.assert_outcomes(failed=1, passed=selected - 1, deselected=13 - selected)
     assert drills[name]["verdict"] == "failed"

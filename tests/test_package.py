@@ -15,9 +15,10 @@ import pytest
 
 import pytest_drdrill
 import pytest_drdrill.backup
+import pytest_drdrill.simulation
 
 PACKAGE = Path(pytest_drdrill.__file__).parent
-ROOMS = ("backup", "failover", "faults", "measure")
+ROOMS = ("backup", "failover", "faults", "measure", "simulation")
 
 
 def loaded_after(code):
@@ -31,7 +32,9 @@ def loaded_after(code):
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("package", [pytest_drdrill, pytest_drdrill.backup])
+@pytest.mark.parametrize(
+    "package", [pytest_drdrill, pytest_drdrill.backup, pytest_drdrill.simulation]
+)
 def test_all_is_what_is_exported(package):
     room = Path(package.__file__)
     tree = ast.parse(room.read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from pytest_drdrill.durations import format_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_drdrill.clock import Clock
     from pytest_drdrill.failover.endpoint import ServiceEndpoint
 
     FailoverCallback: TypeAlias = Callable[[ServiceEndpoint | None, ServiceEndpoint | None], object]
@@ -22,10 +23,12 @@ class Announcer:
 
     Args:
         failed: told what went wrong with a callback, and during which move.
+        clock: the clock.
     """
 
-    def __init__(self, failed: Callable[[str, Move], None]) -> None:
+    def __init__(self, failed: Callable[[str, Move], None], clock: Clock) -> None:
         self._failed = failed
+        self._clock = clock
         self._callbacks: list[FailoverCallback] = []
         self._moves: asyncio.Queue[Move] = asyncio.Queue()
 
@@ -62,7 +65,7 @@ class Announcer:
     async def told(self, patience: float) -> None:
         """Wait until all is told, for so many seconds at most."""
         try:
-            async with asyncio.timeout(patience):
+            async with self._clock.timeout(patience):
                 await self._moves.join()
         except TimeoutError:
             left = self._moves.qsize()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.durations import format_seconds
@@ -58,10 +57,10 @@ class WatchedEndpoint:
         return changed, changed or turned
 
 
-async def probe_in_time(watched: WatchedEndpoint, prober: Prober) -> ProbeResult:
+async def probe_in_time(watched: WatchedEndpoint, prober: Prober, clock: Clock) -> ProbeResult:
     """One check, failed when it takes longer than the timeout or ends in an ``OSError``."""
     try:
-        async with asyncio.timeout(watched.timeout) as limit:
+        async with clock.timeout(watched.timeout) as limit:
             return await prober.probe(watched.endpoint)
     except OSError as error:  # TimeoutError is one
         if limit.expired():
@@ -84,5 +83,5 @@ async def check_forever(
         wait = grid.at(slot) - clock.monotonic()
         if wait > 0:
             await clock.sleep(wait)
-        report(watched, await probe_in_time(watched, prober))
+        report(watched, await probe_in_time(watched, prober, clock))
         slot = grid.after(slot, clock.monotonic())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from pytest_drdrill.clock import Clock
 
 _PATIENCE_S = 1.0
 
@@ -17,10 +20,12 @@ class Crew:
     Args:
         failed: told of every exception that ends a task, at once and also while the crew is being
             ended; a task that somebody else cancelled is reported as a ``RuntimeError``.
+        clock: the clock.
     """
 
-    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, failed: Callable[[BaseException], None], clock: Clock) -> None:
         self._failed = failed
+        self._clock = clock
         # A dict, for its order: that of a set of tasks differs from process to process.
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._ending = False
@@ -45,8 +50,10 @@ class Crew:
         self.cancel()
         while self._tasks:
             # Again and again: some code swallows a cancellation that meets its own timeout.
-            _, late = await asyncio.wait(tuple(self._tasks), timeout=_PATIENCE_S)
-            for task in late:
+            with contextlib.suppress(TimeoutError):
+                async with self._clock.timeout(_PATIENCE_S):
+                    await asyncio.wait(tuple(self._tasks))
+            for task in tuple(self._tasks):
                 task.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -104,7 +104,7 @@ class FailoverManager:
             for each in ordered
         ]
         self._places = {each.name: place for place, each in enumerate(ordered)}
-        self._announcer = Announcer(self._callback_failed)
+        self._announcer = Announcer(self._callback_failed, self._clock)
         self._switching = Switching(
             watched=self._watched,
             failback_after=settings.failback_after(failback, failback_delay),
@@ -219,6 +219,7 @@ class FailoverManager:
             announcer=self._announcer,
             patience=self._interval.total_seconds(),
             prober=self._prober,
+            clock=self._clock,
             on_broken=self._broken,
         )
         self._run = run

@@ -11,6 +11,7 @@ from pytest_drdrill.failover.errors import MonitoringFailed, NotMonitoringError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_drdrill.clock import Clock
     from pytest_drdrill.failover.announcer import Announcer
     from pytest_drdrill.failover.prober import Prober
     from pytest_drdrill.failover.switching import Switching
@@ -25,6 +26,7 @@ class Run:
         announcer: who has ``patience`` seconds at the end to tell what is still untold.
         patience: that time.
         prober: closed at the end.
+        clock: the clock.
         on_broken: told, once, that a task has failed.
 
     Attributes:
@@ -43,6 +45,7 @@ class Run:
         announcer: Announcer,
         patience: float,
         prober: Prober,
+        clock: Clock,
         on_broken: Callable[[BaseException], None],
     ) -> None:
         self.loop = running_loop("be started")
@@ -52,8 +55,8 @@ class Run:
         self._patience = patience
         self._prober = prober
         self._on_broken = on_broken
-        self.workers = Crew(self._broken)
-        self.announcers = Crew(self._broken)
+        self.workers = Crew(self._broken, clock)
+        self.announcers = Crew(self._broken, clock)
         self.first_round: asyncio.Future[None] = self.loop.create_future()
         self.error: BaseException | None = None
         self._over: asyncio.Future[None] | None = None

@@ -102,7 +102,7 @@ class Switching:
         waiter = (place, future)
         self._waiters.append(waiter)
         try:
-            async with asyncio.timeout(None if limit is None else limit.total_seconds()):
+            async with self._clock.timeout(None if limit is None else limit.total_seconds()):
                 await future
         except TimeoutError:
             assert limit is not None
@@ -138,7 +138,7 @@ class Switching:
                     self._orders.remove(order)
             ask_again_in = await self._follow_health()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ask_again_in):
+                async with self._clock.timeout(ask_again_in):
                     await self._wake.wait()
 
     async def _follow_health(self) -> float | None:

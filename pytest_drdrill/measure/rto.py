@@ -160,7 +160,7 @@ class RTOTimer:
         while True:
             begun = clock.monotonic()
             patience = min(watch.patience(begun), longest)
-            passed, error = await run_check_async(check, patience)
+            passed, error = await run_check_async(check, patience, clock)
             pause = self._observe(outage, watch, begun, passed=passed, error=error)
             if pause is None:
                 return

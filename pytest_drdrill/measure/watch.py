@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_drdrill.clock import Clock
+
 
 @dataclass(slots=True)
 class Watch:
@@ -101,15 +103,13 @@ def run_check(check: Callable[[], Any]) -> tuple[bool, BaseException | None]:
 
 
 async def run_check_async(
-    check: Callable[[], Any], patience: float
+    check: Callable[[], Any], patience: float, clock: Clock
 ) -> tuple[bool, BaseException | None]:
-    """Run a plain or asynchronous check, cancelled after ``patience`` seconds."""
-    import asyncio  # only asynchronous drills pay for it
-
+    """Run a plain or asynchronous check, cancelled after ``patience`` seconds of a clock."""
     try:
         outcome = check()
         if inspect.isawaitable(outcome):
-            async with asyncio.timeout(patience):
+            async with clock.timeout(patience):
                 outcome = await outcome
     except Exception as error:  # noqa: BLE001 - during an outage a check may raise anything
         return False, error

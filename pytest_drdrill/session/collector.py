@@ -13,7 +13,7 @@ from pytest_drdrill.evidence.assemble import assemble, badness
 from pytest_drdrill.objectives import tier_objectives
 from pytest_drdrill.session.options import in_play
 from pytest_drdrill.session.promise import NOTHING_PROMISED, Promise
-from pytest_drdrill.session.run import attempt, base_record, rfc3339
+from pytest_drdrill.session.record import attempt, base_record, rfc3339
 from pytest_drdrill.session.runner import NEVER_RAN, PLAN_KEY, REPORT_KEY
 from pytest_drdrill.session.selection import selection_record
 from pytest_drdrill.session.uncollected import uncollected
@@ -121,7 +121,7 @@ class Collector:
         drills = self._all_drills()
         if not drills and not in_play(session.config):
             return
-        self.record = assemble(self._run_record(), drills, self._settings.tiers)
+        self.record = assemble(self._run_record(drills), drills, self._settings.tiers)
         self._write()
         if session.exitstatus == pytest.ExitCode.OK and (
             self._write_errors or (self._unverified() and self._must_verify())
@@ -197,16 +197,17 @@ class Collector:
             )
             self._drills.setdefault(nodeid, unknown)
 
-    def _run_record(self) -> RunRecord:
+    def _run_record(self, drills: list[DrillRecord]) -> RunRecord:
         from pytest_drdrill.evidence.origin import ci, git, host  # at the end
 
         finished = datetime.now(UTC)
+        simulated = any(drill["mode"] == "simulated" for drill in drills)
         return {
             "id": uuid.uuid4().hex,
             "started": rfc3339(self._started),
             "finished": rfc3339(finished),
             "duration_s": round(time.monotonic() - self._started_at, 6),
-            "seed": None,
+            "seed": self._settings.seed if simulated else None,
             "repeat": self._settings.repeat,
             "selection": self._selection(),
             "not_collected": self._not_collected(),

@@ -40,9 +40,9 @@ def judge_examples(item: pytest.Item, run: DrillRun) -> Callable[[], None] | Non
 def _judged(inner: Callable[..., Any], run: DrillRun) -> Callable[..., Any]:
     @contextmanager
     def example() -> Iterator[None]:
-        run.drill._restart()  # noqa: SLF001 - for this alone
         try:
-            yield
+            with run.example():
+                yield
         except BaseException as error:
             # With its own exceptions Hypothesis rejects an example, which then never was one.
             if not type(error).__module__.startswith("hypothesis"):

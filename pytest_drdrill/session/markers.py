@@ -36,6 +36,11 @@ def is_async(obj: object) -> bool:
     return inspect.iscoroutinefunction(inner)
 
 
+def needs_a_loop(obj: object) -> bool:
+    """Whether a test function may need an event loop that we choose, or one for each example."""
+    return is_async(obj) or hasattr(obj, "hypothesis")
+
+
 def is_drill(node: pytest.Item | pytest.Collector) -> bool:
     """Whether a test carries any of the markers, on itself, its class or its module."""
     return any(mark.name in MARKERS for mark in node.iter_markers())

@@ -48,6 +48,11 @@ def add_options(parser: pytest.Parser) -> None:
         help="run each simulated or local drill N times; the worst run decides",
     )
     group.addoption(
+        "--dr-seed",
+        metavar="N",
+        help="the seed of everything simulated: the same seed, the same run; 0 by default",
+    )
+    group.addoption(
         "--dr-fail-unverified",
         action="store_true",
         default=False,
@@ -63,6 +68,7 @@ def add_options(parser: pytest.Parser) -> None:
     for name, text in lists:
         parser.addini(name, text, type="linelist", default=[])
     parser.addini("dr_repeat", "default of --dr-repeat", default="1")
+    parser.addini("dr_seed", "default of --dr-seed", default="0")
     parser.addini("dr_fail_unverified", "as --dr-fail-unverified", type="bool", default=False)
     parser.addini(
         "dr_junit", "write dr_* properties into JUnit XML files", type="bool", default=True
@@ -74,12 +80,14 @@ def in_play(config: pytest.Config) -> bool:
     import pytest  # loaded long ago
 
     option = config.option
-    names = ("dr_tier", "dr_kind", "dr_service", "dr_report", "dr_repeat")
+    lists = ("dr_tier", "dr_kind", "dr_service", "dr_report")
     if option.dr_live or option.dr_fail_unverified:
         return True
-    if any(getattr(option, name) is not None for name in names):
+    if any(getattr(option, name) is not None for name in (*lists, "dr_repeat", "dr_seed")):
         return True
-    if any(config.getini(name) for name in ("dr_tiers", *names[:-1])):
+    if any(config.getini(name) for name in ("dr_tiers", *lists)):
+        return True
+    if config.getini("dr_seed") != "0":
         return True
     try:
         return config.getini("dr_repeat") != "1" or bool(config.getini("dr_fail_unverified"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_drdrill.durations import ACCEPTED, format_duration, parse_duration
 from pytest_drdrill.objectives import Objectives, tier_objectives
 from pytest_drdrill.session.markers import closest_marks
+from pytest_drdrill.session.virtual import asks_for_simulation
 from pytest_drdrill.text import NAME_LIMIT, shown, storable
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Promise(NamedTuple):
 
     Attributes:
         objectives: what its tier and markers promise.
+        simulated: whether it asks for a simulated fixture, and so runs in virtual time.
         problems: what can't be read, by marker name; such a drill is an error.
     """
 
@@ -64,6 +66,7 @@ class Promise(NamedTuple):
     live: bool = False
     cadence: timedelta | None = None
     kinds: tuple[Kind, ...] = ()
+    simulated: bool = False
     problems: Mapping[str, str] = NO_PROBLEMS
 
     def complaint(self, nodeid: str) -> str:
@@ -77,15 +80,17 @@ def read_promise(item: pytest.Item, tiers: Mapping[str, RecoveryMetrics]) -> Pro
     if not marks:
         return None
     reader = _Reader(marks, tiers)
+    simulated = asks_for_simulation(item)
     # Most drills carry few of them: what is absent costs nothing.
     return Promise(
         reader.objectives(),
         reader.text("dr_service", "the service's name") if "dr_service" in marks else None,
         reader.disaster() if "disaster" in marks else None,
         reader.text("runbook", "a path") if "runbook" in marks else None,
-        "dr_live" in marks and reader.flag("dr_live"),
+        "dr_live" in marks and reader.live(simulated=simulated),
         reader.duration("dr_cadence") if "dr_cadence" in marks else None,
         _kinds(marks, getattr(item, "fixturenames", ())),
+        simulated,
         reader.problems or NO_PROBLEMS,
     )
 
@@ -177,10 +182,13 @@ class _Reader:
             self._complain(name, str(error).partition(";")[0], ACCEPTED)
             return None
 
-    def flag(self, name: str) -> bool:
-        mark = self._marks[name]
+    def live(self, *, simulated: bool) -> bool:
+        mark = self._marks["dr_live"]
         if mark.args or mark.kwargs:
-            self._complain(name, "takes no argument", f"@pytest.mark.{name}")
+            self._complain("dr_live", "takes no argument", "@pytest.mark.dr_live")
+        elif simulated:
+            problem = "a drill that asks for a simulated fixture touches nothing live"
+            self._complain("dr_live", problem, "the one or the other")
         return True
 
     def _value(self, name: str, accepted: str, *, also: tuple[str, ...] = ()) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unittest
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ from pytest_drdrill.clock import REAL_CLOCK
 from pytest_drdrill.evidence.measured import measured, nothing_measured
 from pytest_drdrill.measure import Drill, DrillFailure
 from pytest_drdrill.measure.timeline import now
+from pytest_drdrill.session.record import attempt, base_record, rfc3339
 from pytest_drdrill.text import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
+    from collections.abc import Callable, Iterator
 
+    from pytest_drdrill.clock import Clock
     from pytest_drdrill.evidence.types import (
         AttemptRecord,
         DrillRecord,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         Verdict,
     )
     from pytest_drdrill.session.promise import Promise
+    from pytest_drdrill.simulation import SimulatedWorld
 
 UNFINISHED = "the drill did not finish: it was interrupted, or its process died"
 NO_FAILURE = (
@@ -49,6 +52,7 @@ class DrillRun:
         promise: what the markers declare.
         at_body_end: called when the body has ended, before it is judged: stops what it started.
         ended: whether the body has ended.
+        world: the simulated world that it runs in, or None.
     """
 
     __slots__ = (
@@ -68,6 +72,7 @@ class DrillRun:
         "ended",
         "nodeid",
         "promise",
+        "world",
     )
 
     def __init__(
@@ -76,13 +81,19 @@ class DrillRun:
         promise: Promise,
         repeat: RepeatRecord | None,
         earlier: DrillRun | None = None,
+        seed: int = 0,
     ) -> None:
         self.nodeid = nodeid
         self.promise = promise
-        self._clock = REAL_CLOCK
+        self._clock: Clock = REAL_CLOCK
+        self.world: SimulatedWorld | None = None
+        self.at_body_end: list[Callable[[], None]] = []
+        if promise.simulated:
+            self.world = self._simulated_world(seed)
+            self._clock = self.world.clock
+            self.at_body_end.append(self.world.close)
         self._started = now(self._clock)
         self._drill: Drill | None = None
-        self.at_body_end: list[Callable[[], None]] = []
         self.ended = False
         self._repeat = repeat
         self._earlier = earlier
@@ -93,6 +104,14 @@ class DrillRun:
         self._reason: str | None = None
         self._error: str | None = None
         self._broken: str | None = None
+
+    def _simulated_world(self, seed: int) -> SimulatedWorld:
+        from pytest_drdrill.simulation import SimulatedWorld  # only for simulated drills
+
+        def happened(event: str, detail: object) -> None:
+            self.drill.event(event, detail)
+
+        return SimulatedWorld(seed, on_event=happened)
 
     @property
     def drill(self) -> Drill:
@@ -122,8 +141,12 @@ class DrillRun:
             Exception: the first that came meanwhile, after all was stopped.
         """
         self.ended = True
+        self._stop(0)
+
+    def _stop(self, kept: int) -> None:
+        """Stop what was started last, and so on, until so much is left."""
         first: Exception | None = None
-        while self.at_body_end:
+        while len(self.at_body_end) > kept:
             try:
                 self.at_body_end.pop()()
             except Exception as error:  # noqa: BLE001 - the others have to be stopped still
@@ -136,16 +159,20 @@ class DrillRun:
 
     def end_failed_body(self, error: BaseException) -> None:
         """The body has failed: stop what it left running, and note on its error what else broke."""
-        try:
-            self.end_body()
-        except Exception as late:  # noqa: BLE001 - must not hide the body's own error
-            self._note(error, f"while stopping what the drill had started: {late!r}")
+        self.ended = True
+        self._stop_failed(error, 0)
         if isinstance(error, NO_FAILURE) or not isinstance(error, FAILURE):
             return
         _show_notes(error)
         for breach in self._breaches():
             if not (isinstance(error, DrillFailure) and _same_matter(breach, error)):
                 self._note(error, f"{type(breach).__name__}: {breach}")
+
+    def _stop_failed(self, error: BaseException, kept: int) -> None:
+        try:
+            self._stop(kept)
+        except Exception as late:  # noqa: BLE001 - must not hide the body's own error
+            self._note(error, f"while stopping what the drill had started: {late!r}")
 
     def _note(self, error: BaseException, text: str) -> None:
         try:
@@ -169,6 +196,24 @@ class DrillRun:
         self._broken = "\n".join([f"{type(first).__name__}: {first}", *named])
         # pytest itself leads with the name of the first one's class.
         return _shown_alone(first, failure_text([str(first), *named], self._now_measured()))
+
+    @contextmanager
+    def example(self) -> Iterator[None]:
+        """One example of ``@given``: a drill of its own, with a fresh clock, ledger and world."""
+        if self.world is None:
+            self.drill._restart()  # noqa: SLF001 - for this alone
+            yield
+            return
+        self.world.restart()
+        self.drill._restart()  # noqa: SLF001 - likewise
+        kept = len(self.at_body_end)
+        try:
+            yield
+        except BaseException as error:
+            self._stop_failed(error, kept)
+            raise
+        self._stop(kept)
+        self.world.close()
 
     def keep_worst(self) -> None:
         """One more ``@given`` example passed: what it measured stands if it is the worst so far."""
@@ -244,7 +289,12 @@ class DrillRun:
             self._started = self._drill.timeline.started
             self._drill = None
         self._swallowed = None
+        self.at_body_end.clear()
         self._lasted_s = self._clock.monotonic() - self._started.at
+        if self.world is not None:
+            with suppress(Exception):  # whatever its end said, the body's end has told
+                self.world.close()
+            self.world, self._clock = None, REAL_CLOCK
 
     def record(self) -> DrillRecord:
         """The evidence up to now."""
@@ -281,65 +331,6 @@ class DrillRun:
             record["verdict"], record["error"], record["reason"] = "failed", UNFINISHED, None
         record["finished"] = record["duration_s"] = None
         return record
-
-
-def base_record(  # noqa: PLR0913 - what is known of a run, by keyword
-    nodeid: str,
-    promise: Promise,
-    *,
-    repeat: RepeatRecord | None,
-    verdict: Verdict,
-    reason: str | None = None,
-    error: str | None = None,
-    started: str | None = None,
-    finished: str | None = None,
-    duration_s: float | None = None,
-    found: Measured | None = None,
-) -> DrillRecord:
-    """A drill's record from its promise and whatever is known of its run."""
-    objectives = promise.objectives
-    found = found or nothing_measured(objectives)
-    return {
-        "nodeid": storable(nodeid),
-        "service": promise.service,
-        "tier": objectives.tier,
-        "disaster": promise.disaster,
-        "kinds": list(promise.kinds),
-        "mode": "live" if promise.live else "local",
-        "runbook": promise.runbook,
-        "cadence_s": None if promise.cadence is None else promise.cadence.total_seconds(),
-        "repeat": repeat,
-        "started": started,
-        "finished": finished,
-        "duration_s": duration_s,
-        "verdict": verdict,
-        "reason": reason,
-        "error": error,
-        "attempts": [],
-        "rto": found["rto"],
-        "rpo": found["rpo"],
-        "timeline": found["timeline"],
-        "steps": found["steps"],
-        "metrics": found["metrics"],
-        "notes": found["notes"],
-        "findings": found["findings"],
-        "participants": found["participants"],
-    }
-
-
-def attempt(record: DrillRecord) -> AttemptRecord:
-    """What stays of an attempt that was rerun."""
-    return {
-        "verdict": record["verdict"],
-        "rto_s": record["rto"]["actual_s"],
-        "rpo_s": record["rpo"]["actual_s"],
-        "error": record["error"] or record["reason"],
-    }
-
-
-def rfc3339(moment: datetime) -> str:
-    """A UTC moment as RFC 3339 writes it, to the millisecond."""
-    return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def _same_matter(breach: DrillFailure, raised: DrillFailure) -> bool:

@@ -10,11 +10,13 @@ import pytest
 from pytest_drdrill.session.given import judge_examples
 from pytest_drdrill.session.markers import MARKERS
 from pytest_drdrill.session.promise import NOTHING_PROMISED, read_promise
+from pytest_drdrill.session.record import base_record
 from pytest_drdrill.session.repeat import count_tests, repeat_of
-from pytest_drdrill.session.run import DrillRun, base_record
+from pytest_drdrill.session.run import DrillRun
 from pytest_drdrill.session.selection import is_repeated
 from pytest_drdrill.session.tracebacks import hide_our_frames
 from pytest_drdrill.session.uncollected import uncollected
+from pytest_drdrill.session.virtual import refuse_what_is_real
 from pytest_drdrill.text import storable
 
 if TYPE_CHECKING:
@@ -129,12 +131,16 @@ class Runner:
             pytest.fail(promise.complaint(item.nodeid), pytrace=False)
         if promise.live and not self._settings.live:
             pytest.skip("live drill: it touches systems that exist without it; give --dr-live")
+        if promise.simulated:
+            refuse_what_is_real(item)
 
     def _begin(self, item: pytest.Item, promise: Promise) -> DrillRun:
         # Whoever reruns a drill may send no report of the end of the attempts before.
         earlier = self._ended.get(item)
         repeat = self._repeat_of(item, promise)
-        run = item.stash[RUN] = DrillRun(item.nodeid, promise, repeat, earlier)
+        # The first of several runs is the one that a run without --dr-repeat is.
+        seed = self._settings.seed + (repeat["index"] - 1 if repeat else 0)
+        run = item.stash[RUN] = DrillRun(item.nodeid, promise, repeat, earlier, seed)
         return run
 
     def _promise_of(self, item: pytest.Item) -> Promise | None:

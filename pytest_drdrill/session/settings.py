@@ -25,6 +25,7 @@ class Settings(NamedTuple):
         live: whether drills may touch systems that exist without them.
         reports: evidence files to write.
         repeat: how often each drill runs.
+        seed: of everything simulated.
         fail_unverified: whether a drill that could not be verified fails the run.
         junit: whether JUnit files get the drill's properties.
     """
@@ -36,6 +37,7 @@ class Settings(NamedTuple):
     live: bool
     reports: tuple[Path, ...]
     repeat: int
+    seed: int
     fail_unverified: bool
     junit: bool
 
@@ -69,7 +71,8 @@ def read_settings(config: pytest.Config) -> Settings:
         only_services=tuple(dict.fromkeys(services)),
         live=option.dr_live,
         reports=_reports(config),
-        repeat=_repeat(*_given(config, "dr_repeat")),
+        repeat=_whole(*_given(config, "dr_repeat"), least=1),
+        seed=_whole(*_given(config, "dr_seed"), least=0),
         fail_unverified=option.dr_fail_unverified or _flag(config, "dr_fail_unverified"),
         junit=_flag(config, "dr_junit"),
     )
@@ -104,9 +107,9 @@ def _known(source: str, values: list[str], what: str, known: Iterable[_Name]) ->
     return tuple(found)
 
 
-def _repeat(source: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1 or len(text) > 9:  # noqa: PLR2004
-        raise pytest.UsageError(f"{source}: {text!r:.80} is no whole number from 1 on")
+def _whole(source: str, text: str, *, least: int) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text[:9]) >= least or len(text) > 9:  # noqa: PLR2004
+        raise pytest.UsageError(f"{source}: {text!r:.80} is no whole number from {least} on")
     return int(text)
 
 

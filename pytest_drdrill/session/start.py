@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_drdrill.session.collector import Collector
-from pytest_drdrill.session.markers import is_drill
+from pytest_drdrill.session.markers import is_async, is_drill
 from pytest_drdrill.session.repeat import Repeater, count_tests
 from pytest_drdrill.session.runner import RUN, Runner
 from pytest_drdrill.session.selection import choose, left_out, selection_record
 from pytest_drdrill.session.settings import read_settings
+from pytest_drdrill.session.virtual import asks_for_simulation, run_in_virtual_time
 
 if TYPE_CHECKING:
     from pytest_drdrill.session.run import DrillRun
@@ -107,6 +108,8 @@ def header(config: pytest.Config) -> str | None:
     parts = [f"{name}: {', '.join(values)}" for name, values in asked.items() if values]
     if settings.live:
         parts.append("LIVE systems may be touched")
+    if config.option.dr_seed is not None:
+        parts.append(f"seed: {settings.seed}")
     if settings.repeat > 1:
         parts.append(f"each drill {settings.repeat} times")
     parts += [f"evidence: {path}" for path in settings.reports]
@@ -129,7 +132,15 @@ def run_of(request: pytest.FixtureRequest, fixture: str) -> DrillRun:
     return run
 
 
-def run_async_locally(item: pytest.Item) -> None:
+def choose_loop(item: pytest.Item) -> None:
+    """Have a simulated test run on a virtual loop, and any other async drill by pytest-asyncio."""
+    if asks_for_simulation(item):
+        run_in_virtual_time(item)
+    elif is_async(item.obj):  # type: ignore[attr-defined] # of every test function
+        _run_async_locally(item)
+
+
+def _run_async_locally(item: pytest.Item) -> None:
     """Have pytest-asyncio run an async drill in strict mode too, without its author's marker."""
     plugins = item.config.pluginmanager
     # Loaded by its entry point, or by -p and the module's name.

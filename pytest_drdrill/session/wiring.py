@@ -9,6 +9,7 @@ from pytest_drdrill.durations import format_duration
 from pytest_drdrill.failover import FailoverManager
 from pytest_drdrill.faults import FaultInjector
 from pytest_drdrill.session.runner import RUN
+from pytest_drdrill.session.virtual import active_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_drdrill.failover import FailoverEvent, ServiceEndpoint
-    from pytest_drdrill.measure import Drill
     from pytest_drdrill.session.run import DrillRun
 
 _Strategy = TypeVar("_Strategy", bound=BackupStrategy)
@@ -30,17 +30,26 @@ def backup_of(request: pytest.FixtureRequest, kind: type[_Strategy]) -> _Strateg
 
 
 def managers_of(request: pytest.FixtureRequest) -> Callable[..., FailoverManager]:
-    """A factory of failover managers on the drill's clock; its timeline shows what they did."""
+    """A factory of failover managers on the drill's clock; its timeline shows what they did.
+
+    In virtual time they check in memory, and their chance is that of the world.
+    """
     run = _running(request)
 
     def make(endpoints: Iterable[ServiceEndpoint], *args: Any, **settings: Any) -> FailoverManager:
+        world = active_world()
+        if world is not None:
+            from pytest_drdrill.simulation import SimulatedProber  # only for simulated drills
+
+            parts = {"prober": SimulatedProber(), "clock": world.clock, "seed": world.seed}
+            settings = parts | settings
         if run is None:
             return FailoverManager(endpoints, *args, **settings)
         settings.setdefault("clock", run.drill.clock)
         own = settings.pop("on_event", None)
 
         def told(event: FailoverEvent) -> None:
-            _tell(run.drill, manager, event)
+            _tell(run, manager, event)
             if own is not None:
                 own(event)
 
@@ -68,7 +77,8 @@ def _running(request: pytest.FixtureRequest) -> DrillRun | None:
     return run
 
 
-def _tell(drill: Drill, manager: FailoverManager, event: FailoverEvent) -> None:
+def _tell(run: DrillRun, manager: FailoverManager, event: FailoverEvent) -> None:
+    drill = run.drill
     moved = ""
     if event.old is not None or event.new is not None:
         moved = f"{event.old or 'no endpoint'} to {event.new or 'no endpoint'}"
@@ -77,7 +87,10 @@ def _tell(drill: Drill, manager: FailoverManager, event: FailoverEvent) -> None:
     if event.kind == "monitoring_started":
         least, most = (format_duration(span) for span in manager.predicted_detection())
         detail += f"; should it fail, it is noticed after {least} to {most}"
-    drill.timeline.record(event.kind.replace("_", " "), detail, at=event.monotonic)
+    name = event.kind.replace("_", " ")
+    drill.timeline.record(name, detail, at=event.monotonic)
+    if run.world is not None:
+        run.world.trace.add(event.monotonic, "failover manager", name, detail)
     if event.kind == "endpoint_unhealthy" and drill.rto.in_outage:
         active = manager.get_active_endpoint()
         # Of a spare that was down all along, nobody notices the outage.

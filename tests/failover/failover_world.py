@@ -70,6 +70,9 @@ class VirtualClock:
     async def sleep(self, seconds):
         await asyncio.sleep(seconds)
 
+    def timeout(self, seconds):
+        return asyncio.timeout(seconds)
+
     def block(self, seconds):
         raise AssertionError("nothing here may block")
 

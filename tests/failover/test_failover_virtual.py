@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pytest_drdrill.failover import (
     FailoverFailed,
     FailoverManager,
+    FailoverTimeoutError,
     HealthStatus,
     NotMonitoringError,
 )
@@ -390,6 +391,55 @@ def test_jitter_shifts_the_phase_of_an_endpoint_and_nothing_else():
     assert all(0 <= each[0] <= 4 for each in first)
     for each in first:
         assert all(abs(at - each[0] - 10 * n) < 2e-6 for n, at in enumerate(each))
+
+
+class SlowClock(VirtualClock):
+    """A clock at a tenth of its loop's speed, as of a machine that is paused again and again."""
+
+    def monotonic(self):
+        return super().monotonic() / 10
+
+    async def sleep(self, seconds):
+        await asyncio.sleep(seconds * 10)
+
+    def timeout(self, seconds):
+        return asyncio.timeout(None if seconds is None else seconds * 10)
+
+
+def test_time_is_met_through_the_clock_alone():
+    async def main():
+        prober = MemoryProber(a=lambda number, _: "up" if number in (0, 6, 7) else "silent")
+        manager = FailoverManager(
+            [endpoint("a", timeout="4s"), endpoint("b")],
+            check_interval="10s",
+            failback="delayed",
+            failback_delay="3s",
+            prober=prober,
+            clock=SlowClock(),
+        )
+
+        async def endless(old, new):
+            await asyncio.get_running_loop().create_future()
+
+        manager.add_failover_callback(endless)
+        async with manager:
+            with pytest.raises(FailoverTimeoutError):
+                await manager.wait_until_active("b", timeout="33s")
+            given_up = SlowClock().monotonic()
+            await asyncio.sleep(500)
+        return given_up, [(each.monotonic, each.kind) for each in manager.events]
+
+    given_up, events = in_virtual_time(main)
+    assert given_up == 33
+    assert events[3:] == [
+        (34, "endpoint_unhealthy"),
+        (34, "failover"),
+        (70, "endpoint_healthy"),
+        (73, "failback"),
+        (93, "callback_failed"),  # an interval after the stop: it was cancelled,
+        (93, "callback_failed"),  # and what was next was not told
+        (93, "monitoring_stopped"),
+    ]
 
 
 def test_a_start_returns_when_everything_was_checked_once():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pytest_drdrill.clock import REAL_CLOCK
 from pytest_drdrill.measure.watch import Watch, run_check, run_check_async
 
 SINCE = 100.0
@@ -177,10 +178,10 @@ async def test_both_kinds_of_checks_run_asynchronously():
     async def bad():
         boom()
 
-    assert await run_check_async(good, 1) == (True, None)
-    assert await run_check_async(lambda: 1, 1) == (True, None)
-    assert await run_check_async(lambda: None, 1) == (False, None)
+    assert await run_check_async(good, 1, REAL_CLOCK) == (True, None)
+    assert await run_check_async(lambda: 1, 1, REAL_CLOCK) == (True, None)
+    assert await run_check_async(lambda: None, 1, REAL_CLOCK) == (False, None)
     for check in (bad, boom):
-        passed, error = await run_check_async(check, 1)
+        passed, error = await run_check_async(check, 1, REAL_CLOCK)
         assert not passed
         assert isinstance(error, ConnectionError)

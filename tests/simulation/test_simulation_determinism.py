@@ -1,0 +1,80 @@
+"""Same seed, same trace: in every process, whatever its hash seed, its memory and its Python."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import asyncio, random, sys
+from pytest_drdrill import simulate
+
+junk = [object() for _ in range(random.SystemRandom().randrange(20_000))]  # shifts addresses
+del junk[::2]
+
+async def endpoint(world, name):
+    draw = world.random(name)
+    try:
+        while True:
+            try:
+                async with world.clock.timeout(1):
+                    await world.clock.sleep(draw.expovariate(1.2))
+                world.record(name, "answered")
+            except TimeoutError:
+                world.record(name, "timed out")
+            await world.clock.sleep(draw.choice([1, 1, 30]))
+    except asyncio.CancelledError:
+        world.record(name, "was cancelled", asyncio.current_task().get_name())
+        raise
+
+async def main(world):
+    names = [f"endpoint-{number}" for number in range(40)]
+    left = [asyncio.create_task(endpoint(world, f"left-{name}")) for name in names]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(endpoint(world, name))
+            await world.clock.sleep(100)
+            raise RuntimeError("the region is lost")
+    except* RuntimeError as lost:
+        world.record("world", "lost", lost.exceptions[0])
+    done, pending = await asyncio.wait(left[:7], timeout=3)
+    world.record("world", "waits", [task.get_name() for task in pending])
+    worlds.append(world)
+
+worlds = []
+simulate(main, seed=int(sys.argv[1]))  # whose end cancels what is left
+worlds[0].trace.write(sys.argv[2])
+"""
+
+
+def trace_of(path, *, seed=1, hash_seed="0", python=sys.executable):
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+    subprocess.run([python, "-c", SCRIPT, str(seed), path], check=True, env=environment)
+    return path.read_text("ascii")
+
+
+def test_processes_agree_and_seeds_do_not(tmp_path):
+    path = tmp_path / "trace.jsonl"
+    first = trace_of(path)
+    assert first.count("was cancelled") == 80
+    assert first.count("answered") > 500
+    for hash_seed in ("0", "1", "4711"):
+        assert trace_of(path, hash_seed=hash_seed) == first
+    assert trace_of(path, seed=2) != first
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+def test_pythons_agree(tmp_path, version):
+    python = shutil.which(f"python{version}")
+    if (
+        python is None
+        or subprocess.run([python, "-V"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip(f"this machine lacks Python {version}")
+    path = tmp_path / "trace.jsonl"
+    assert trace_of(path, python=python, hash_seed="77") == trace_of(path)

@@ -152,6 +152,9 @@ DEEDS = st.one_of(
 HISTORIES = st.lists(st.tuples(st.integers(0, 30), st.booleans(), DEEDS), max_size=6)
 
 
+DIES = ("fail", "refused")
+
+
 def do(endpoint, deed, at=None):
     what, *details = deed
     if what == "slow":
@@ -198,6 +201,7 @@ def expected(history, begin, until):
 
 @given(HISTORIES, st.integers(0, 30))
 @example([(3, True, ("fail", "silent")), (3, False, ("recover",))], 0)
+@example([(0, False, ("fail", "silent")), (1, False, DIES), (1, False, ("recover",))], 0)
 @example([(0, False, ("slow", 5)), (5, False, ("fail", "refused"))], 0)
 def test_requests_meet_what_a_step_by_step_account_says(history, begin):
     """Whether told ahead or as it happens, and however often somebody asked meanwhile."""
@@ -212,8 +216,9 @@ def test_requests_meet_what_a_step_by_step_account_says(history, begin):
 
         async def tell():
             for at, deed in told:
-                await world.clock.sleep(at / 1000 - world.clock.monotonic())
-                do(endpoint, deed)
+                if (wait := at / 1000 - world.clock.monotonic()) > 0:
+                    await world.clock.sleep(wait)
+                do(endpoint, deed)  # all of one instant at once, so that the last one holds
 
         telling = asyncio.create_task(tell())
         await world.clock.sleep(begin / 1000)

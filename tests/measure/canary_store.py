@@ -1,8 +1,9 @@
 """A store that a canary writes to, and that fails as a test says, and a drill to measure it in."""
 
 import asyncio
+from contextlib import contextmanager
 
-from pytest_drdrill import Canary, Drill, Objectives, SimulatedWorld
+from pytest_drdrill import Canary, Drill, Objectives, PreconditionNotMet, SimulatedWorld
 
 
 class Store:
@@ -44,10 +45,20 @@ class Store:
         return self.data
 
 
-def run(body, *, objectives=None, **behaviour):
+@contextmanager
+def in_earnest():
+    """A drill that could not begin is a failure of the test, which else would count as skipped."""
+    try:
+        yield
+    except PreconditionNotMet as error:
+        raise AssertionError(f"the drill could not begin: {error}") from error
+
+
+def run(body, *, objectives=None, clock=None, **behaviour):
     """Run ``body(drill, store)`` in virtual time; the drill, the store, and what it returned."""
-    with SimulatedWorld() as world:
-        drill = Drill(Objectives(**(objectives or {})), clock=world.clock)
+    with SimulatedWorld() as world, in_earnest():
+        made = clock(world.loop) if clock else world.clock
+        drill = Drill(Objectives(**(objectives or {})), clock=made)
         store = Store(world.clock, **behaviour)
 
         async def main():

@@ -13,6 +13,7 @@ from pytest_drdrill import (
     ObjectiveNotMeasured,
     RPOExceeded,
     RTOExceeded,
+    VirtualClock,
 )
 
 
@@ -42,6 +43,11 @@ def test_outage_runs_from_the_disaster_to_the_first_write_that_was_acknowledged_
     assert (result.acknowledged, result.failed, result.indeterminate) == (21, 60, 0)
     assert drill.rpo.data_loss == seconds(0)
     assert kinds(drill) == []
+
+
+def test_gap_of_before_the_disaster_is_none_of_it():
+    _, _, result = run(watched(), refuses=[(0.3, 0.9), (1, 1.2)])
+    assert result.longest_gap == seconds(0.25)
 
 
 def test_broken_promises_are_told_apart_from_kept_ones():
@@ -272,6 +278,23 @@ def test_writes_start_at_a_fixed_rate_whatever_each_takes():
     _, store, _ = run(watched(strikes=30), takes=0.03, refuses=[(30, 31)])
     assert len(store.sent) > 600
     assert store.sent == [round(index * 0.05, 6) for index in range(len(store.sent))]
+
+
+def test_schedule_does_not_drift_where_every_wait_is_a_little_long():
+    class LateClock(VirtualClock):
+        async def sleep(self, seconds):
+            await super().sleep(seconds + 0.001)
+
+    _, store, _ = run(watched(strikes=30), clock=LateClock, refuses=[(30, 31)])
+    assert len(store.sent) > 600
+    late = [at - round(index * 0.05, 6) for index, at in enumerate(store.sent)]
+    assert max(late) == pytest.approx(0.001)
+
+
+def test_write_that_was_given_up_is_indeterminate_whatever_else_counts_as_such():
+    _, _, result = run(watched(indeterminate=()), hangs=[(1, 3.5)])
+    assert result.failed == 0
+    assert result.indeterminate > 0
 
 
 def test_hanging_writer_neither_piles_up_nor_is_made_up_for():

@@ -75,7 +75,11 @@ def test_hold_is_not_over_while_a_write_of_it_is_unanswered():
     assert not view.is_back
     view.enter(3, 10, acknowledged=True)
     assert view.recovery().began == 0
-    view.enter(11, 12, acknowledged=False)  # it held: what comes later is another matter
+    # It held: what comes later is another matter.
+    view.enter(11, 12, acknowledged=False)
+    for number, at in ((12, 13), (13, 20)):
+        view.send(number, at)
+        view.enter(number, at, acknowledged=True)
     assert view.recovery().began == 0
 
 

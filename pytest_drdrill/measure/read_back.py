@@ -63,7 +63,8 @@ def _pairs(found: object) -> Iterator[tuple[Any, Any]]:
         # Of a text, two letters would pass for a pair.
         if isinstance(row, str | bytes) or not isinstance(row, Sized) or len(row) != _PAIR:
             raise TypeError(f"read_all() gave an iterable with {shown(row)} in it; {_ACCEPTED}")
-        key, value = row  # type: ignore[misc] # rows of databases are iterable and seldom say so
+        pair: Any = row  # rows of databases are iterable, and seldom say so
+        key, value = pair
         yield key, value
 
 

@@ -180,15 +180,15 @@ class WriteStream:
     async def _write(self, number: int, key: str) -> None:
         settings, clock = self.settings, self._clock
         self._on_sent(number, clock.monotonic())
-        cancelled = None
+        answer: Any = None
         error: BaseException | None = None
         home = self.indeterminate
         try:
             async with clock.timeout(settings.timeout) as limit:
                 answer = await call(self._threads, settings.write, key, _value(key))
             home = self.failed
-        except asyncio.CancelledError as stopped:
-            error = cancelled = stopped
+        except asyncio.CancelledError as stopped:  # with it this task ends, one way or the other
+            error = stopped
         except Exception as problem:  # noqa: BLE001 - in an outage a write may raise anything
             error = problem
             if not (limit.expired() or isinstance(problem, settings.indeterminate)):
@@ -200,9 +200,6 @@ class WriteStream:
             self._break(verdict)
         acknowledged = error is None and answer is not False
         self._keep(Ended(number, key, clock.monotonic(), acknowledged, error), home)
-        task = asyncio.current_task()
-        if cancelled is not None and task is not None and task.cancelling():
-            raise cancelled
 
     def _keep(self, ended: Ended, home: dict[str, None]) -> None:
         if ended.acknowledged:

@@ -81,6 +81,7 @@ def test_a_local_drill_is_watched_in_real_time(drills, mode):
 
 
 LEFT = """
+import pytest_asyncio
 pytestmark = pytest.mark.dr_service("x")
 TASKS = []
 async def leave(canary):
@@ -89,7 +90,11 @@ async def leave(canary):
     await c.__aenter__()
     TASKS.append([task for task in asyncio.all_tasks() if "canary" in task.get_name()])
     assert TASKS[-1]
-async def test_real(canary):
+@pytest_asyncio.fixture
+async def still_in_the_loop():
+    yield
+    assert all(task.done() for task in TASKS[-1])
+async def test_real(still_in_the_loop, canary):
     await leave(canary)
 async def test_simulated(simulated_endpoints, canary):
     await leave(canary)
@@ -128,6 +133,7 @@ async def test_it(simulated_endpoints, canary, rto_timer):
     outcome.result.assert_outcomes(skipped=1)
     (drill,) = outcome.drills.values()
     assert drill["verdict"] == "not_verified"
+    assert drill["kinds"] == ["rto", "rpo"]
     assert "0 of 20" in drill["reason"]
     assert "store refuses connections" in drill["reason"]
 

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     )
     from pytest_drdrill.faults import Fault, FaultError, FaultInjector, UndoFailed, UndoStack
     from pytest_drdrill.measure import (
+        Canary,
+        CanaryResult,
         DisasterNotObserved,
         Drill,
         DrillFailure,
@@ -134,6 +136,8 @@ _HOMES = {
     ),
     "faults": ("Fault", "FaultError", "FaultInjector", "UndoFailed", "UndoStack"),
     "measure": (
+        "Canary",
+        "CanaryResult",
         "DisasterNotObserved",
         "Drill",
         "DrillFailure",
@@ -183,6 +187,8 @@ __all__ = [
     "BackupStatus",
     "BackupStrategy",
     "BackupType",
+    "Canary",
+    "CanaryResult",
     "Clock",
     "DeadlockError",
     "DifferentialBackupStrategy",

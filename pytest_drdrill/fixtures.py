@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     )
     from pytest_drdrill.failover import FailoverManager
     from pytest_drdrill.faults import FaultInjector
-    from pytest_drdrill.measure import Drill, RPOTimer, RTOTimer
+    from pytest_drdrill.measure import Canary, Drill, RPOTimer, RTOTimer
     from pytest_drdrill.objectives import Objectives
     from pytest_drdrill.simulation import SimulatedEndpoint, SimulatedWorld
 
@@ -44,6 +44,14 @@ def rto_timer(request: pytest.FixtureRequest) -> RTOTimer:
 def rpo_timer(request: pytest.FixtureRequest) -> RPOTimer:
     """Measures lost work: a write ledger, or ``recovered_to(recovery_point)``."""
     return _drill(request, "rpo_timer").rpo
+
+
+@pytest.fixture
+def canary(request: pytest.FixtureRequest) -> Callable[..., Canary]:
+    """Makes clients that write through the disaster, measure the outage and find what was lost."""
+    from pytest_drdrill.session.canaries import canaries_of
+
+    return canaries_of(request)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def examples(pytester):
 
 def test_every_example_passes_with_figures_that_were_measured(examples):
     result, drills = examples()
-    result.assert_outcomes(passed=13)
+    result.assert_outcomes(passed=14)
     assert {drill["tier"] for drill in drills.values()} == {"critical", "important", "standard"}
 
     ransomware = drills["test_files_come_back_after_ransomware"]
@@ -83,8 +83,29 @@ def test_every_example_passes_with_figures_that_were_measured(examples):
     assert [outage["actual_s"] for outage in maintenance["rto"]["outages"]] == [91, 0]
     assert maintenance["duration_s"] == 91 + 1200 + 600
 
+    orders = drills["test_confirmed_orders_survive_the_failover"]
+    # Three checks, 10 s apart; the disaster strikes 200 ms after one.
+    assert orders["rto"]["actual_s"] == 29.8
+    assert orders["rto"]["outages"][0]["held_s"] >= 30
+    assert (orders["rpo"]["lost"], orders["rpo"]["holes"]) == (19, 0)
+    assert orders["rpo"]["actual_s"] == 1.9
+
 
 SABOTAGE = {
+    "replication lags behind": (
+        "test_confirmed_orders_survive_the_failover",
+        """
+import asyncio
+@pytest.fixture(autouse=True)
+def lagging(monkeypatch):
+    from pytest_drdrill import VirtualLoop
+    plain = VirtualLoop.call_later
+    def late(self, delay, callback, *args, **more):
+        factor = 3 if getattr(callback, "__name__", "") == "replicate" else 1
+        return plain(self, delay * factor, callback, *args, **more)
+    monkeypatch.setattr(VirtualLoop, "call_later", late)
+""",
+    ),
     "traffic goes back at once": (
         "test_traffic_leaves_a_flapping_primary_once",
         """
@@ -226,5 +247,5 @@ def test_examples_can_go_red(examples, what):
     name, conftest = SABOTAGE[what]
     result, drills = examples("-k", name.partition("[")[0], sabotage=conftest)
     selected = len(drills)
-    result.assert_outcomes(failed=1, passed=selected - 1, deselected=13 - selected)
+    result.assert_outcomes(failed=1, passed=selected - 1, deselected=14 - selected)
     assert drills[name]["verdict"] == "failed"

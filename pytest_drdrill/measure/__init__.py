@@ -1,5 +1,10 @@
 """What was measured: one drill's timeline, its timers and ledger, and the verdict."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_drdrill.late import names_of
 from pytest_drdrill.measure.drill import Drill
 from pytest_drdrill.measure.ledger import LedgerLoss, WriteLedger
 from pytest_drdrill.measure.outage import Outage
@@ -17,7 +22,13 @@ from pytest_drdrill.measure.verdicts import (
     RTOExceeded,
 )
 
+if TYPE_CHECKING:
+    from pytest_drdrill.measure.canary import Canary
+    from pytest_drdrill.measure.canary_result import CanaryResult
+
 __all__ = [
+    "Canary",
+    "CanaryResult",
     "DisasterNotObserved",
     "Drill",
     "DrillFailure",
@@ -34,3 +45,6 @@ __all__ = [
     "Timeline",
     "WriteLedger",
 ]
+
+# They need asyncio, 46 ms that a synchronous suite need not pay.
+__getattr__ = names_of(__name__, {"canary": ("Canary",), "canary_result": ("CanaryResult",)})

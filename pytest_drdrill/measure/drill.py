@@ -53,6 +53,7 @@ class Drill:
         timeline: what happened when.
         rto: the recovery timer (the fixture ``rto_timer``).
         rpo: the loss timer (the fixture ``rpo_timer``).
+        canaries: the names of its canaries so far.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Drill:
         self.notes: list[str] = []
         self.findings: list[FindingRecord] = []
         self.participants: list[ParticipantRecord] = []
+        self.canaries: list[str] = []
 
     def event(self, name: str, detail: object = "") -> None:
         """Put an event on the timeline, now."""

@@ -115,7 +115,7 @@ def _judge_outage(outage: Outage, rto: RTOTimer, objectives: Objectives) -> list
                 "rto_timer.until(...)`, or rto_timer.wait_until(...) in a drill that is not async"
             )
         elif outage.watching:
-            how = "a watch was begun and not awaited to its end"
+            how = "a watch was begun and not awaited to its end, or a canary was not verified"
         else:
             how = "no watched check held"
         breaches.append(NotRecovered(f"{name}{how}: never recovered", target=target))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from bisect import bisect_left
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 
 class LedgerLoss(NamedTuple):
@@ -15,7 +16,8 @@ class LedgerLoss(NamedTuple):
     Attributes:
         lost: every acknowledged key that is missing, in the order of acknowledgement.
         holes: those of ``lost`` that have a later acknowledged survivor: not a cut-off tail but
-            corruption.
+            corruption. What was acknowledged after the next disaster, as by the standby that took
+            over, says nothing of that.
         indeterminate: keys whose answer never came: neither lost nor safe.
         lost_at: monotonic seconds of each acknowledgement in ``lost``, never falling.
         unbounded: there were acknowledged writes, and no key of the ledger survived.
@@ -128,10 +130,11 @@ class WriteLedger:
             return "the survivors were never read back: call rpo_timer.survived(keys)"
         return None
 
-    def loss(self, *, as_read: bool = False) -> LedgerLoss:
+    def loss(self, *, as_read: bool = False, disasters: Sequence[float] = ()) -> LedgerLoss:
         """Compare what was acknowledged with what survived.
 
         Args:
+            disasters: monotonic seconds of each, in order.
             as_read: leave out what was acknowledged after the survivors were last read back.
 
         Raises:
@@ -144,20 +147,35 @@ class WriteLedger:
         by_time = sorted(counted, key=self._acknowledged.__getitem__)
         survivors = self._survivors
         lost = [key for key in by_time if key not in survivors]
-        last_survivor = max(
-            (at for key, at in self._acknowledged.items() if key in survivors), default=None
-        )
-        holes = [
-            key
-            for key in lost
-            if last_survivor is not None and self._acknowledged[key] < last_survivor
-        ]
         return LedgerLoss(
             lost=lost,
-            holes=holes,
+            holes=find_holes(self._acknowledged, lost, disasters),
             indeterminate=list(self._indeterminate),
             lost_at=[self._acknowledged[key] for key in lost],
             unbounded=bool(lost)
             and len(lost) == len(by_time)
             and survivors.isdisjoint(self._indeterminate),
         )
+
+
+_Key = TypeVar("_Key", bound="Hashable")
+
+
+def find_holes(
+    acknowledged: Mapping[_Key, float], lost: Sequence[_Key], disasters: Sequence[float]
+) -> list[_Key]:
+    """Those of the lost keys that have a later survivor from before the same disaster.
+
+    Args:
+        acknowledged: monotonic seconds of each acknowledgement, of all keys.
+        lost: some of them; all others survived.
+        disasters: monotonic seconds of each, in order.
+    """
+    gone = set(lost)
+    last_survivor: dict[int, float] = {}
+    for key, at in acknowledged.items():
+        if key not in gone:
+            era = bisect_left(disasters, at)
+            last_survivor[era] = max(at, last_survivor.get(era, at))
+    eras = ((key, acknowledged[key], bisect_left(disasters, acknowledged[key])) for key in lost)
+    return [key for key, at, era in eras if at < last_survivor.get(era, -math.inf)]

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.durations import format_duration, format_seconds
+from pytest_drdrill.measure.verdicts import NotRecovered, RTOExceeded
+
 if TYPE_CHECKING:
     from pytest_drdrill.measure.timeline import Moment
 
@@ -52,3 +55,20 @@ class Outage:
         if self.recovered_at is None or self.watching or self.gave_up:
             return None
         return timedelta(seconds=max(0.0, self.recovered_at - self.disaster.at))
+
+
+def not_recovered(
+    elapsed: timedelta, assumed: timedelta, target: timedelta | None, last: str
+) -> RTOExceeded | NotRecovered:
+    """The verdict on an outage that did not end while somebody watched.
+
+    Args:
+        elapsed: since the disaster.
+        assumed: what people would need on top of that.
+        target: the recovery time objective, or None.
+        last: what the last look raised, as the end of the sentence, or ``""``.
+    """
+    since = f"not recovered {format_seconds(elapsed.total_seconds())} after the disaster, "
+    if target is not None and elapsed + assumed >= target:
+        return RTOExceeded(f"{since}past the RTO of {format_duration(target)}{last}", target=target)
+    return NotRecovered(f"{since}when its timeout ended{last}", target=target)

@@ -61,7 +61,8 @@ class RPOTimer:
         self._read_after: int | None = None
         self._answered = self._answered_before = 0
         self._not_applicable: str | None = None
-        self._loss: LedgerLoss | None = None
+        self._loss: LedgerLoss | None = None  # as of so many disasters:
+        self._loss_of = 0
         # What was read back before the latest disaster, and the disasters that it answered.
         self._earlier: list[tuple[LedgerLoss, list[float]]] = []
 
@@ -100,7 +101,8 @@ class RPOTimer:
         if afresh and self._read_after and self.ledger.unknown() is None:
             # A loss that was measured stands, whatever is read or written after another disaster.
             answered = [disaster.at for disaster in self._timeline.disasters[: self._read_after]]
-            self._earlier.append((self.ledger.loss(as_read=True), answered))
+            earlier = self.ledger.loss(as_read=True, disasters=answered)
+            self._earlier.append((earlier, answered))
         self.ledger.survived(keys, afresh=afresh)
         self._read_after = struck
         if afresh:  # once, not for every key of somebody who reads them one by one
@@ -208,8 +210,11 @@ class RPOTimer:
 
     def ledger_loss(self) -> LedgerLoss | None:
         """The ledger's account since the latest disaster, or None while it says nothing."""
-        if self._loss is None and self.ledger.used and self.ledger.unknown() is None:
-            self._loss = self.ledger.loss()
+        struck = [disaster.at for disaster in self._timeline.disasters]
+        if self._loss is not None and self._loss_of == len(struck):
+            return self._loss
+        if self.ledger.used and self.ledger.unknown() is None:
+            self._loss, self._loss_of = self.ledger.loss(disasters=struck), len(struck)
         return self._loss
 
     def measured(self) -> Loss | None:

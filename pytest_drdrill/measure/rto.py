@@ -7,25 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_drdrill.clock import in_event_loop
 from pytest_drdrill.durations import LONGEST, format_duration, format_seconds, parse_duration
-from pytest_drdrill.measure.outage import Outage
+from pytest_drdrill.measure.outage import Outage, not_recovered
+from pytest_drdrill.measure.outage_block import OutageBlock
 from pytest_drdrill.measure.records import required_reason
-from pytest_drdrill.measure.verdicts import DrillUsageError, NotRecovered, RTOExceeded
-from pytest_drdrill.measure.watch import Watch, run_check, run_check_async
+from pytest_drdrill.measure.verdicts import DrillUsageError
+from pytest_drdrill.measure.watch import Watch, default_deadline, run_check, run_check_async
 from pytest_drdrill.text import NAME_LIMIT, one_line, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
     from pytest_drdrill.measure.timeline import Timeline
+    from pytest_drdrill.measure.verdicts import NotRecovered, RTOExceeded
     from pytest_drdrill.objectives import Objectives
-
-DEFAULT_PATIENCE = timedelta(minutes=1)
-"""How long ``until`` waits where neither a timeout nor an RTO says."""
-PATIENCE_PAST_RTO = (timedelta(seconds=10), timedelta(minutes=1))
-"""How long ``until`` goes on past a broken RTO, to measure by how much it was broken: as long as
-the RTO itself, within these bounds."""
 
 
 class RTOTimer:
@@ -35,6 +30,9 @@ class RTOTimer:
     longest decides. Spans come from the monotonic clock.
 
     Source of the definition: NIST SP 800-34 rev. 1, section 3.2.1 (recovery time objective).
+
+    Attributes:
+        on_disaster: called with each outage that opens, by who watches across disasters.
     """
 
     def __init__(self, timeline: Timeline, objectives: Objectives) -> None:
@@ -48,6 +46,7 @@ class RTOTimer:
         self._assumed: list[tuple[str, timedelta]] = []
         self._not_applicable: str | None = None
         self._open: Outage | None = None
+        self.on_disaster: list[Callable[[Outage], None]] = []
 
     # -- what a drill calls ---------------------------------------------------------------------
 
@@ -73,7 +72,7 @@ class RTOTimer:
         Raises:
             DrillUsageError: another outage is still open.
         """
-        return _OutageBlock(self, name, rto, expect_downtime=expect_downtime)
+        return OutageBlock(self, name, rto, expect_downtime=expect_downtime)
 
     def disaster(
         self,
@@ -95,6 +94,8 @@ class RTOTimer:
         self._timeline.disasters.append(moment)
         self._timeline.record("disaster", outage.name, at=moment.at, vital=True)
         self._open = outage
+        for told in self.on_disaster:
+            told(outage)
         return outage
 
     def detected(self) -> None:
@@ -246,6 +247,91 @@ class RTOTimer:
         """The reason given to ``not_applicable``, or None."""
         return self._not_applicable
 
+    # -- for who watches ------------------------------------------------------------------------
+
+    def hold_s(self, hold: str | timedelta | None) -> float:
+        """Seconds that a recovery has to hold: as asked for, else as the ``rto`` marker says."""
+        held = self._objectives.hold if hold is None else parse_duration(hold)
+        return held.total_seconds() if held is not None else 0.0
+
+    def deadline(self, outage: Outage, timeout: str | timedelta | None) -> float:
+        """Monotonic seconds at which patience with an outage ends that is looked at from now on.
+
+        Args:
+            outage: an open one.
+            timeout: from now on; None as of ``until``.
+        """
+        now = self._timeline.clock.monotonic()
+        if timeout is not None:
+            return now + parse_duration(timeout).total_seconds()
+        return default_deadline(now, outage.disaster.at, self._target(outage))
+
+    def attend(self, outage: Outage) -> None:
+        """Begin a watch: the outage is not measured until it has ended."""
+        outage.watches += 1
+        outage.watching += 1
+
+    def looked(self, outage: Outage, *, passed: bool, why: str = "a watched check failed") -> None:
+        """Enter what one look saw, now; the first one that failed is on the timeline."""
+        if passed:
+            outage.down_seen = bool(outage.down_seen)
+        elif not outage.down_seen:
+            outage.down_seen = True
+            self._timeline.record("down", why, vital=True)
+
+    def settle(
+        self, outage: Outage, began: float, resolution: float | None, held: float, blind: float
+    ) -> None:
+        """End a watch that saw the service back; of several, the latest recovery decides.
+
+        Args:
+            outage: what it watched.
+            began: monotonic seconds at which the success run began.
+            resolution: seconds between the last failed look (else the disaster) and ``began``.
+            held: seconds that the run was seen to last.
+            blind: seconds of the longest time in which nobody looked.
+        """
+        outage.watching = max(0, outage.watching - 1)
+        if not outage.down_seen and not outage.expect_downtime:
+            # It never went down: no outage, to within the longest time that nobody looked.
+            began, resolution = outage.disaster.at, blind
+        # A later watch of the same outage can only prolong it, and blur it.
+        if resolution is not None and outage.recovered_at == began:
+            outage.resolution = max(resolution, outage.resolution or 0.0)
+        if outage.recovered_at is None or began > outage.recovered_at:
+            outage.recovered_at, outage.resolution = began, resolution
+        outage.held = held if outage.held is None else min(outage.held, held)
+        self._timeline.record("recovered", outage.name, at=began, vital=True)
+        if held:
+            self._timeline.record("held", f"for {format_seconds(held)}")
+
+    def gave_up(
+        self, outage: Outage, now: float, error: BaseException | None
+    ) -> RTOExceeded | NotRecovered:
+        """End a watch that lost patience; the verdict that it raises.
+
+        Args:
+            outage: what it watched.
+            now: monotonic seconds at which it gave up.
+            error: what the last look raised, or None.
+        """
+        # What other watches saw does not stand: the service is down.
+        outage.recovered_at = outage.resolution = outage.held = None
+        outage.watching, outage.gave_up = max(0, outage.watching - 1), True
+        elapsed = timedelta(seconds=now - outage.disaster.at)
+        last = ""
+        if error is not None:
+            last = one_line(f"; the last check raised {type(error).__name__}: {storable(error)}")
+        target = self._target(outage)
+        self._timeline.record("gave up waiting", f"after {format_duration(elapsed)}{last}")
+        spent = sum((span for _, span in self._assumed), timedelta())
+        return not_recovered(elapsed, spent, target, last)
+
+    def close(self, outage: Outage) -> None:
+        """End an outage of which a watch has said all; one that is over already stays so."""
+        if self._open is outage:
+            self._open = None
+
     # -- inside ---------------------------------------------------------------------------------
 
     def end_block(self, outage: Outage, *, failed: bool) -> None:
@@ -289,29 +375,17 @@ class RTOTimer:
             raise ValueError(
                 "interval: checks without a pause in between would spin; give e.g. 50ms"
             )
-        held = self._objectives.hold if hold is None else parse_duration(hold)
-        hold_s = held.total_seconds() if held is not None else 0.0
-        now = self._timeline.clock.monotonic()
-        target = self._target(outage)
-        if timeout is not None:
-            deadline = now + parse_duration(timeout).total_seconds()
-            grace = False
-        elif target is not None:
-            least, most = PATIENCE_PAST_RTO
-            patience = target + min(max(target, least), most)
-            deadline = max(
-                now + least.total_seconds(), outage.disaster.at + patience.total_seconds()
-            )
-            grace = True
-        else:
-            deadline = now + DEFAULT_PATIENCE.total_seconds()
-            grace = True
+        hold_s = self.hold_s(hold)
+        deadline = self.deadline(outage, timeout)
         if not outage.watching:
             outage.gave_up = False
-        outage.watches += 1
-        outage.watching += 1
+        self.attend(outage)
         return outage, Watch(
-            since=outage.disaster.at, interval=step, hold=hold_s, deadline=deadline, grace=grace
+            since=outage.disaster.at,
+            interval=step,
+            hold=hold_s,
+            deadline=deadline,
+            grace=timeout is None,
         )
 
     def _observe(
@@ -326,83 +400,15 @@ class RTOTimer:
         """Enter one check; the seconds to pause before the next, or None when it has held."""
         __tracebackhide__ = True
         now = self._timeline.clock.monotonic()
-        if passed:
-            outage.down_seen = bool(outage.down_seen)
-        elif not outage.down_seen:
-            outage.down_seen = True
-            self._timeline.record("down", "a watched check failed", at=now, vital=True)
+        self.looked(outage, passed=passed)
         pause = watch.enter(begun, now, passed=passed)
         if watch.held is not None:
             self._fix(outage, watch)
             return None
         if pause is None:
-            raise self._gave_up(outage, now, error)
+            raise self.gave_up(outage, now, error)
         return pause
 
     def _fix(self, outage: Outage, watch: Watch) -> None:
         assert watch.run_began is not None
-        began, resolution = watch.run_began, watch.resolution
-        outage.watching = max(0, outage.watching - 1)
-        if not outage.down_seen and not outage.expect_downtime:
-            # It never went down: no outage, to within the longest time that nobody looked.
-            began, resolution = outage.disaster.at, watch.blind
-        # A later watch of the same outage can only prolong it, and blur it.
-        if resolution is not None and outage.recovered_at == began:
-            outage.resolution = max(resolution, outage.resolution or 0.0)
-        if outage.recovered_at is None or began > outage.recovered_at:
-            outage.recovered_at, outage.resolution = began, resolution
-        outage.held = watch.held if outage.held is None else min(outage.held, watch.held or 0.0)
-        self._timeline.record("recovered", outage.name, at=began, vital=True)
-        if watch.held:
-            self._timeline.record("held", f"for {format_seconds(watch.held)}")
-
-    def _gave_up(
-        self, outage: Outage, now: float, error: BaseException | None
-    ) -> RTOExceeded | NotRecovered:
-        # What other watches saw does not stand: the service is down.
-        outage.recovered_at = outage.resolution = outage.held = None
-        outage.watching, outage.gave_up = max(0, outage.watching - 1), True
-        elapsed = timedelta(seconds=now - outage.disaster.at)
-        last = ""
-        if error is not None:
-            last = one_line(f"; the last check raised {type(error).__name__}: {storable(error)}")
-        target = self._target(outage)
-        self._timeline.record("gave up waiting", f"after {format_duration(elapsed)}{last}")
-        spent = sum((span for _, span in self._assumed), timedelta())
-        if target is not None and elapsed + spent >= target:
-            return RTOExceeded(
-                f"not recovered {format_seconds(elapsed.total_seconds())} after the disaster, "
-                f"past the RTO of {format_duration(target)}{last}",
-                target=target,
-            )
-        return NotRecovered(
-            f"not recovered {format_seconds(elapsed.total_seconds())} after the disaster, "
-            f"when its timeout ended{last}",
-            target=target,
-        )
-
-
-class _OutageBlock:
-    """What ``outage()`` gives; no generator, whose frames would show in a drill's errors."""
-
-    def __init__(
-        self, timer: RTOTimer, name: str, rto: str | timedelta | None, *, expect_downtime: bool
-    ) -> None:
-        self._timer = timer
-        self._asked = (name, rto, expect_downtime)
-        self._outage: Outage | None = None
-
-    def __enter__(self) -> Outage:
-        __tracebackhide__ = True
-        name, rto, expect_downtime = self._asked
-        self._outage = self._timer.disaster(name, rto=rto, expect_downtime=expect_downtime)
-        return self._outage
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._outage is not None
-        self._timer.end_block(self._outage, failed=error is not None)
+        self.settle(outage, watch.run_began, watch.resolution, watch.held or 0.0, watch.blind)

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_drdrill.clock import Clock
+
+DEFAULT_PATIENCE = timedelta(minutes=1)
+"""How long ``until`` waits where neither a timeout nor an RTO says."""
+PATIENCE_PAST_RTO = (timedelta(seconds=10), timedelta(minutes=1))
+"""How long ``until`` goes on past a broken RTO, to measure by how much it was broken: as long as
+the RTO itself, within these bounds."""
+
+
+def default_deadline(now: float, struck: float, target: timedelta | None) -> float:
+    """Monotonic seconds at which patience ends where nobody says.
+
+    Args:
+        now: when the watch begins.
+        struck: when the disaster struck.
+        target: the recovery time objective, or None.
+    """
+    if target is None:
+        return now + DEFAULT_PATIENCE.total_seconds()
+    least, most = PATIENCE_PAST_RTO
+    patience = target + min(max(target, least), most)
+    return max(now + least.total_seconds(), struck + patience.total_seconds())
 
 
 @dataclass(slots=True)

@@ -79,6 +79,24 @@ def test_hole_is_a_loss_with_a_later_survivor():
     assert list(loss.holes) == ["b"]
 
 
+@given(
+    st.dictionaries(keys, st.integers(0, 6), min_size=1),
+    st.sets(keys),
+    st.lists(st.integers(0, 6), max_size=3, unique=True).map(sorted),
+)
+def test_holes_have_a_later_survivor_from_before_the_same_disaster(first, found, disasters):
+    ledger = filled([("acknowledged", key, at) for key, at in first.items()], found)
+    assert set(ledger.loss(disasters=disasters).holes) == {
+        key
+        for key in set(first) - found
+        if any(
+            first[other] > first[key]
+            and not any(first[key] <= struck < first[other] for struck in disasters)
+            for other in found & set(first)
+        )
+    }
+
+
 def test_entered_out_of_order_is_judged_by_moment():
     loss = simple({"late": 30, "early": 10, "middle": 20}, ["middle"])
     assert list(loss.lost) == ["early", "late"]

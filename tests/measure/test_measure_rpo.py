@@ -85,6 +85,21 @@ def test_nothing_lost_is_zero(promised):
     assert drill.judge() == []
 
 
+def test_what_a_successor_acknowledged_makes_no_hole_of_a_cut_off_tail(drill, clock):
+    for key in range(3):
+        drill.rpo.acknowledged(key)
+        clock.advance(1)
+    assert drill.rpo.holes == []
+    drill.rpo.survived([0, 2])
+    assert drill.rpo.holes == [1]
+    drill.rto.disaster()
+    clock.advance(1)
+    drill.rpo.acknowledged(3)
+    drill.rpo.survived([0, 3])
+    assert drill.rpo.lost == [1, 2]
+    assert drill.rpo.holes == []
+
+
 def test_holes_are_listed_apart(drill):
     write(drill, 1, 2, 3, 4)
     strike(drill, 5)

@@ -1,0 +1,224 @@
+"""Writes at a fixed rate, each of which ends as acknowledged, failed or indeterminate."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_drdrill.measure.calls import DaemonThreads, call
+from pytest_drdrill.measure.verdicts import DrillUsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_drdrill.clock import Clock
+    from pytest_drdrill.measure.canary_settings import CanarySettings
+
+WRITE_LIMIT = 1_000_000
+"""Writes after which a drill is taken for one that never ends: in virtual time, where the next
+write is always something to wait for, nothing else would end one that waits for ever."""
+HANGING_LIMIT = 32
+"""Threads that may hang in plain writes that were given up; then the next write waits for one."""
+
+
+class Ended(NamedTuple):
+    """One write that has ended.
+
+    Attributes:
+        number: its place among those that were sent, from 0.
+        key: its key.
+        at: monotonic seconds at which it ended.
+        acknowledged: whether the system confirmed it.
+        error: what it raised, or None.
+    """
+
+    number: int
+    key: str
+    at: float
+    acknowledged: bool
+    error: BaseException | None
+
+
+class WriteStream:
+    """Sends writes until it is halted, and keeps how each of them ended.
+
+    One is due at every interval from the start on, whatever the ones before took. Where as many as
+    may be are under way still, it is skipped: they neither pile up nor come in a burst afterwards.
+
+    Args:
+        settings: what to write, and how.
+        clock: where its time comes from.
+        prefix: of its keys.
+        on_sent: told of each write before it is sent: its number, and the moment.
+        on_ended: told of each one when it has ended.
+
+    Attributes:
+        settings: as given.
+        sent: how many writes were sent.
+        acknowledged: keys of confirmed writes, and the monotonic seconds of each confirmation.
+        failed: keys of refused writes.
+        indeterminate: keys of writes whose outcome is not known.
+        skipped: how many writes were due and not sent.
+        streak: how many of the last writes were acknowledged, with none that was not in between.
+        error: what the last bad write raised, or None.
+        broken: what ended the stream against its will, or None.
+    """
+
+    def __init__(
+        self,
+        settings: CanarySettings,
+        clock: Clock,
+        prefix: str,
+        *,
+        on_sent: Callable[[int, float], object],
+        on_ended: Callable[[Ended], object],
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._prefix = prefix
+        self._on_sent = on_sent
+        self._on_ended = on_ended
+        self._threads = DaemonThreads(settings.name)
+        self.sent = 0
+        self._under_way: dict[int, asyncio.Task[None]] = {}
+        self._schedule: asyncio.Task[None] | None = None
+        self.acknowledged: dict[str, float] = {}
+        self.failed: dict[str, None] = {}
+        self.indeterminate: dict[str, None] = {}
+        self.skipped = self.streak = 0
+        self.error: BaseException | None = None
+        self.broken: BaseException | None = None
+        self._changed = asyncio.Event()
+
+    def value_of(self, key: str) -> str | None:
+        """The value that was sent with a key, or None for one that was never sent."""
+        if key in self.acknowledged or key in self.failed or key in self.indeterminate:
+            return _value(key)
+        return None
+
+    def start(self) -> None:
+        """Begin to send, or go on after a halt."""
+        self._schedule = asyncio.create_task(self._send_all(), name=f"{self.settings.name} sends")
+
+    async def halt(self, *, cancel: bool = False) -> None:
+        """Send nothing more, and wait until all that was sent has ended, which its timeout sees to.
+
+        Args:
+            cancel: do not wait for answers: what is under way is indeterminate.
+        """
+        sender, self._schedule = self._schedule, None
+        if sender is not None:
+            sender.cancel()
+            await asyncio.wait([sender])
+        tasks = list(self._under_way.values())
+        if cancel:
+            for task in tasks:
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def next_end(self) -> None:
+        """Wait until a write ends, or the stream breaks."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def read_all(self) -> Any:
+        """Read everything back.
+
+        Raises:
+            TimeoutError: there was no answer in time.
+            Exception: whatever the function raised.
+        """
+        seconds = self.settings.read_timeout
+        try:
+            async with self._clock.timeout(seconds) as limit:
+                return await call(self._threads, self.settings.read_all)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(
+                f"{self.settings.name}: read_all() gave no answer within {seconds:g} s; give it "
+                "longer with read_timeout"
+            ) from error
+
+    async def _send_all(self) -> None:
+        clock, interval = self._clock, self.settings.interval
+        began, due = clock.monotonic(), 0
+        while self.sent < WRITE_LIMIT:
+            if self._may_send():
+                self._send()
+            else:
+                self.skipped += 1
+            # Counted from the begin, so that it does not drift; what is past by now is not made up.
+            late = clock.monotonic() - began
+            following = max(due + 1, math.floor(late / interval) + 1)
+            self.skipped += following - due - 1
+            due = following
+            await clock.sleep(max(0.0, began + due * interval - clock.monotonic()))
+        self._break(
+            DrillUsageError(
+                f"{self.settings.name} has sent {WRITE_LIMIT:,} writes and was still not told to "
+                "end: does the drill wait for what never comes? Else give it a longer interval"
+            )
+        )
+
+    def _may_send(self) -> bool:
+        limit = self.settings.concurrency
+        return len(self._under_way) < limit and self._threads.alive < limit + HANGING_LIMIT
+
+    def _send(self) -> None:
+        number = self.sent
+        self.sent += 1
+        name = f"{self.settings.name} write {number}"
+        task = asyncio.create_task(self._write(number, f"{self._prefix}{number}"), name=name)
+        self._under_way[number] = task
+        # However it ends, one that was cancelled before it began among them.
+        task.add_done_callback(lambda _: self._under_way.pop(number))
+
+    async def _write(self, number: int, key: str) -> None:
+        settings, clock = self.settings, self._clock
+        self._on_sent(number, clock.monotonic())
+        answer: Any = None
+        error: BaseException | None = None
+        home = self.indeterminate
+        try:
+            async with clock.timeout(settings.timeout) as limit:
+                answer = await call(self._threads, settings.write, key, _value(key))
+            home = self.failed
+        except asyncio.CancelledError as stopped:  # with it this task ends, one way or the other
+            error = stopped
+        except Exception as problem:  # noqa: BLE001 - in an outage a write may raise anything
+            error = problem
+            if not (limit.expired() or isinstance(problem, settings.indeterminate)):
+                home = self.failed
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as verdict:  # noqa: BLE001 - as of pytest.fail(), for whoever waits
+            error = verdict
+            self._break(verdict)
+        acknowledged = error is None and answer is not False
+        self._keep(Ended(number, key, clock.monotonic(), acknowledged, error), home)
+
+    def _keep(self, ended: Ended, home: dict[str, None]) -> None:
+        if ended.acknowledged:
+            self.acknowledged[ended.key] = ended.at
+            self.streak += 1
+        else:
+            home[ended.key] = None
+            self.streak, self.error = 0, ended.error
+        self._on_ended(ended)
+        self._changed.set()
+
+    def _break(self, error: BaseException) -> None:
+        if self.broken is None:
+            self.broken = error
+        if self._schedule is not None:
+            self._schedule.cancel()
+        self._changed.set()
+
+
+def _value(key: str) -> str:
+    """A value that only this key has, and that is long enough to be damaged."""
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -34,6 +34,7 @@ _KIND_OF_FIXTURE: dict[str, Kind] = {
     "differential_backup": "backup_restore",
     "backup_strategy": "backup_restore",
     "failover_manager": "failover",
+    "replication": "replication",
     "rto_timer": "rto",
     "rpo_timer": "rpo",
 }

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.simulation.refusals import refusal
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -36,7 +38,11 @@ class SimulatedNetwork:
         Raises:
             ConnectionRefusedError: it can't pass.
             ConnectionResetError: it was lost on its way.
+            RealIOError: one of its ends is no simulated region.
         """
+        for name in (source, target):
+            if name is not None and name not in self._regions:
+                raise refusal(f"a message to or from {name!r}, which is no simulated region,")
         if (why := self._closed(source, target)) is not None:
             raise ConnectionRefusedError(why)
         lag = self._regions[target].lag_s if changes and target is not None else 0.0

@@ -99,6 +99,7 @@ if TYPE_CHECKING:
         ReplicationEvent,
         ReplicationFailed,
         Snapshot,
+        SQLiteStore,
         StaleEpochError,
         WriteRefusedError,
     )
@@ -209,6 +210,7 @@ _HOMES = {
         "ReplicationEvent",
         "ReplicationFailed",
         "Snapshot",
+        "SQLiteStore",
         "StaleEpochError",
         "WriteRefusedError",
     ),
@@ -314,6 +316,7 @@ __all__ = [
     "RestoreResult",
     "RestoreTargetError",
     "RetentionPolicy",
+    "SQLiteStore",
     "ServiceEndpoint",
     "ServiceTiers",
     "SimulatedEndpoint",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.replication.network import LocalNetwork, Network
     from pytest_drdrill.replication.region import Region
     from pytest_drdrill.replication.replication import CrossRegionReplication
+    from pytest_drdrill.replication.sqlite import SQLiteStore
 
 _HOMES = {
     "changes": ("Change", "ChangeLog", "ChangeSink", "ChangeStore", "History", "Snapshot"),
@@ -69,6 +70,7 @@ _HOMES = {
     "network": ("LocalNetwork", "Network"),
     "region": ("Region",),
     "replication": ("CrossRegionReplication",),
+    "sqlite": ("SQLiteStore",),
 }
 
 __all__ = [
@@ -96,6 +98,7 @@ __all__ = [
     "ReplicationError",
     "ReplicationEvent",
     "ReplicationFailed",
+    "SQLiteStore",
     "Snapshot",
     "StaleEpochError",
     "WriteRefusedError",

@@ -87,8 +87,8 @@ class Lag(NamedTuple):
         changes: how many changes the secondary has not said that it flushed.
         size_bytes: bytes of their keys and values.
         time: how long ago the oldest of them was written; zero when there is none and heartbeats
-            are answered, however long ago the last write was. Without answers, the time since the
-            secondary was last known to hold everything.
+            are answered, however long ago the last write was. Where there is none and they are not,
+            the time since the secondary was last known to hold everything.
     """
 
     changes: int

@@ -234,8 +234,8 @@ class Leadership:
             place = shipper.acked + 1 - (self._written_at[0][0] if self._written_at else 0)
             known = self._written_at and place >= 0  # not of what earlier epochs wrote
             since = self._written_at[place][1] if known else shipper.level_at
-        if not connected:
-            since = min(since, shipper.level_at)
+        elif not connected:
+            since = shipper.level_at
         reach = max(shipper.acked, log.oldest)
         size = sum(change.size for change in log.changes(reach)) if behind else 0
         return Lag(behind, size, timedelta(seconds=now - since))

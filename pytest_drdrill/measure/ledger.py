@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ class LedgerLoss(NamedTuple):
 
     Attributes:
         lost: every acknowledged key that is missing, in the order of acknowledgement.
-        holes: those of ``lost`` that have a later acknowledged survivor: not a cut-off tail but
-            corruption.
+        holes: those of ``lost`` with a survivor that was acknowledged later and before the same
+            disaster: not a cut-off tail but corruption.
         indeterminate: keys whose answer never came: neither lost nor safe.
         lost_at: monotonic seconds of each acknowledgement in ``lost``, never falling.
         unbounded: there were acknowledged writes, and no key of the ledger survived.
@@ -128,10 +129,12 @@ class WriteLedger:
             return "the survivors were never read back: call rpo_timer.survived(keys)"
         return None
 
-    def loss(self, *, as_read: bool = False) -> LedgerLoss:
+    def loss(self, *disasters: float, as_read: bool = False) -> LedgerLoss:
         """Compare what was acknowledged with what survived.
 
         Args:
+            disasters: monotonic seconds of each, in order. What is acknowledged after one of them
+                says nothing of what it cut off.
             as_read: leave out what was acknowledged after the survivors were last read back.
 
         Raises:
@@ -144,14 +147,8 @@ class WriteLedger:
         by_time = sorted(counted, key=self._acknowledged.__getitem__)
         survivors = self._survivors
         lost = [key for key in by_time if key not in survivors]
-        last_survivor = max(
-            (at for key, at in self._acknowledged.items() if key in survivors), default=None
-        )
-        holes = [
-            key
-            for key in lost
-            if last_survivor is not None and self._acknowledged[key] < last_survivor
-        ]
+        survived = sorted(at for key, at in self._acknowledged.items() if key in survivors)
+        holes = [key for key in lost if _is_followed(self._acknowledged[key], survived, disasters)]
         return LedgerLoss(
             lost=lost,
             holes=holes,
@@ -161,3 +158,11 @@ class WriteLedger:
             and len(lost) == len(by_time)
             and survivors.isdisjoint(self._indeterminate),
         )
+
+
+def _is_followed(at: float, survived: Sequence[float], disasters: Sequence[float]) -> bool:
+    """Whether a later write survived that was acknowledged before the same disaster."""
+    struck = bisect_left(disasters, at)
+    end = disasters[struck] if struck < len(disasters) else math.inf
+    later = bisect_right(survived, at)
+    return later < len(survived) and survived[later] <= end

@@ -101,7 +101,7 @@ class RPOTimer:
         if afresh and self._read_after and self.ledger.unknown() is None:
             # A loss that was measured stands, whatever is read or written after another disaster.
             answered = [disaster.at for disaster in self._timeline.disasters[: self._read_after]]
-            self._earlier.append((self.ledger.loss(as_read=True), answered))
+            self._earlier.append((self.ledger.loss(*answered, as_read=True), answered))
         self.ledger.survived(keys, afresh=afresh)
         self._read_after = struck
         if afresh:  # once, not for every key of somebody who reads them one by one
@@ -180,7 +180,7 @@ class RPOTimer:
 
     @property
     def holes(self) -> list[Hashable]:
-        """Those of ``lost`` with a later survivor: corruption rather than a cut-off tail."""
+        """Those of ``lost`` with a later survivor of before the same disaster: corruption."""
         return list(dict.fromkeys(key for loss in self._losses() for key in loss.holes))
 
     def _losses(self) -> list[LedgerLoss]:
@@ -230,7 +230,7 @@ class RPOTimer:
     def ledger_loss(self) -> LedgerLoss | None:
         """The ledger's account since the latest disaster, or None while it says nothing."""
         if self._loss is None and self.ledger.used and self.ledger.unknown() is None:
-            self._loss = self.ledger.loss()
+            self._loss = self.ledger.loss(*(each.at for each in self._timeline.disasters))
         return self._loss
 
     def measured(self) -> Loss | None:

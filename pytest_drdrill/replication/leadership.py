@@ -207,6 +207,10 @@ class Leadership:
             self._end_fallback()
         self._turn()
 
+    def interrupted(self) -> None:
+        """A secondary does not follow for the time being."""
+        self._turn()
+
     def attached(self, rejoin: Rejoin) -> None:
         """A secondary follows from now on, and had to give up or take so much for it."""
         record, name = self._parts.record, rejoin.region

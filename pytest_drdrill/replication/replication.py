@@ -10,6 +10,7 @@ from pytest_drdrill.replication.changes import checked_key, checked_value
 from pytest_drdrill.replication.engine import Engine
 from pytest_drdrill.replication.errors import (
     IndeterminateWriteError,
+    RegionUnreachableError,
     ReplicationError,
     ReplicationFailed,
     WriteRefusedError,
@@ -56,7 +57,8 @@ class CrossRegionReplication:
         fallback_after: how long a write waits for its secondaries before all of them are
             acknowledged without, until the secondaries have caught up; None: never. It breaks an
             RPO of zero.
-        write_timeout: how long a write may take; then it is indeterminate.
+        write_timeout: how long a write waits for its secondaries; then it is indeterminate. So
+            long it waits at most before that, where backpressure holds it up.
         lease: how long a primary that nobody reaches goes on to take writes, and so the time that
             a promotion may have to wait. Regions that do not share the clock of this program must
             agree with it on how long that is.
@@ -259,19 +261,21 @@ class CrossRegionReplication:
             IndeterminateWriteError: it was written and never acknowledged.
         """
         key, value = checked_key(key), checked_value(value)
-        leadership, replica = await self._engine.reach(region)
         parts, clock = self._engine.parts, self._engine.parts.clock
+        leadership, replica = await self._engine.reach(region)
         try:
             async with clock.timeout(parts.settings.write_timeout):
-                waited = await leadership.wait_for_room()
+                while await leadership.wait_for_room():
+                    # The region may have been lost meanwhile, and others have taken the room.
+                    leadership, replica = await self._engine.reach(region)
         except TimeoutError:
             raise WriteRefusedError(
                 f"the followers of {replica.name} are too far behind: backpressure"
             ) from None
+        except RegionUnreachableError:
+            raise
         except ReplicationError as error:
             raise WriteRefusedError(str(error)) from None
-        if waited:  # it may have been lost meanwhile
-            leadership, replica = await self._engine.reach(region)
         if replica is not leadership.primary:
             replica.read(clock.monotonic())  # says why, in the region's own words
             raise WriteRefusedError(f"{replica.name} has not taken over yet")
@@ -338,6 +342,7 @@ class CrossRegionReplication:
         For an emergency: what is acknowledged and has not come to it is lost, and the outcome
         says what that is. The old primary is fenced first; where it does not answer, that takes
         until its lease is over. It does not follow until it rejoins. ``failback`` loses nothing.
+        Cancelled midway, it leaves nobody to take writes until the next promotion.
 
         Args:
             name: which one; by default the most advanced of those that can be reached.
@@ -404,11 +409,12 @@ class CrossRegionReplication:
         self._engine.check_running()
         limit = checks.seconds("timeout", timeout)
         discarded: tuple[Change, ...] = ()
+        if name != self._engine.primary:
+            if name not in self._engine.leadership.shippers:
+                discarded = (await self.rejoin(name)).discarded
+            # Without the lock: a promotion in an emergency need not wait for this.
+            await self._engine.wait_caught_up(name, limit)
         async with self._engine.switching:
-            if name != self._engine.primary:
-                if name not in self._engine.leadership.shippers:
-                    discarded = (await self._engine.rejoin(name)).discarded
-                await self._engine.wait_caught_up(name, limit)
             return await self._switchover().fail_back(name, limit, discarded)
 
     def _switchover(self) -> Switchover:

@@ -30,6 +30,10 @@ class ShippingHost(Protocol):
         """A secondary has flushed more than before."""
         ...
 
+    def interrupted(self) -> None:
+        """A secondary does not follow for the time being."""
+        ...
+
     def attached(self, rejoin: Rejoin) -> None:
         """A secondary follows from now on, and had to give up or take so much for it."""
         ...
@@ -164,6 +168,7 @@ class Shipper:
             except INTERRUPTED:
                 self.following = False
                 self._interruption = None
+                self._host.interrupted()
                 await self._batches.end()
                 await self._clock.sleep(self._wait())
 

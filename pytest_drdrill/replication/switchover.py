@@ -64,7 +64,7 @@ class Switchover:
         old = was.primary.name
         others = [each.name for each in self._host.regions if each.name != old]
         try:
-            await self._check_candidates(name, old, others)
+            await self._check_candidates(name, old, list(was.shippers))
         except PromotionFailed as error:
             self._parts.record("promotion_failed", name, other=old, reason=str(error))
             raise
@@ -85,11 +85,11 @@ class Switchover:
             self._parts.record("unprotected", new, reason=why)
         return Promotion(old, new, epoch, found[new].position, lost)
 
-    async def _check_candidates(self, name: str | None, old: str, others: list[str]) -> None:
+    async def _check_candidates(self, name: str | None, old: str, following: list[str]) -> None:
         if name == old:
             raise PromotionFailed(f"{name} is the primary already")
-        answers = []
-        for each in others if name is None else [name]:
+        answers = [] if following else [f"none follows {old}; one that was left behind has a name"]
+        for each in following if name is None else [name]:
             try:
                 await self._control.reach(each)
             except ConnectionError as error:
@@ -135,7 +135,7 @@ class Switchover:
         was = self._host.leadership
         old = was.primary.name
         try:
-            await self._check_both(name, old)
+            await self._check_both(name, was)
         except (PromotionFailed, ConnectionError) as error:
             self._parts.record("promotion_failed", name, other=old, reason=str(error))
             raise PromotionFailed(f"no failback to {name}: {error}") from None
@@ -153,9 +153,12 @@ class Switchover:
         self._parts.record("failback", name, other=old, reason=_told(lost, epoch))
         return Promotion(old, name, epoch, found[name].position, lost, discarded)
 
-    async def _check_both(self, name: str, old: str) -> None:
+    async def _check_both(self, name: str, was: Leadership) -> None:
+        old = was.primary.name
         if name == old:
             raise PromotionFailed(f"{name} is the primary already")
+        if name not in was.shippers:
+            raise PromotionFailed(f"{old} has become the primary meanwhile, and {name} is behind")
         for each in (old, name):
             await self._control.reach(each)
 
@@ -163,13 +166,18 @@ class Switchover:
         shipper = was.shippers[name]
         try:
             async with self._parts.clock.timeout(limit):
-                while shipper.acked < was.position:
+                while shipper.acked < was.position and shipper.following:
                     await was.progress()
         except (TimeoutError, ReplicationError) as error:
             raise PromotionFailed(
                 f"{name} did not take the last {was.position - shipper.acked} changes: "
                 f"{error or 'no answer'}"
             ) from None
+        if shipper.acked < was.position:
+            raise PromotionFailed(
+                f"{name} did not take the last {was.position - shipper.acked} changes: their way "
+                "was interrupted"
+            )
 
     async def _reinstate(self, was: Leadership, name: str | None, error: Exception) -> None:
         """The primary that was goes on, in an epoch of its own, as soon as it can be reached."""

@@ -47,6 +47,7 @@ class SimulatedNetwork:
             raise ConnectionRefusedError(why)
         lag = self._regions[target].lag_s if changes and target is not None else 0.0
         if not lag:
+            await asyncio.sleep(0)  # or a client that only writes would let nobody else go on
             return
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._under_way[lost] = (source, target)

@@ -213,6 +213,8 @@ def test_a_failback_loses_nothing_and_the_primary_follows():
 def test_a_failback_whose_target_is_lost_in_the_drain_leaves_the_primary_as_it_was():
     async def main(world, regions, replication):
         await replication.promote_region_to_primary("west")
+        with pytest.raises(PromotionFailed, match="none follows west"):
+            await replication.promote_region_to_primary()
         await replication.rejoin("east")
         await replication.write("a", 1)
         failing = asyncio.create_task(replication.failback("east", "20s"))
@@ -229,6 +231,20 @@ def test_a_failback_whose_target_is_lost_in_the_drain_leaves_the_primary_as_it_w
         assert await replication.keys(region="east") == ["a", "b", "c"]
 
     in_world(main)
+
+
+def test_a_failback_that_waits_holds_up_no_promotion():
+    async def main(world, regions, replication):
+        await replication.write("a", 1)
+        regions["west"].isolate()
+        waiting = asyncio.create_task(replication.failback("west"))
+        await world.clock.sleep(20)
+        outcome = await replication.promote_region_to_primary("north")
+        assert (world.clock.monotonic(), outcome.lost) == (20, ())
+        with pytest.raises(ReplicationError, match="north took over from east"):
+            await waiting
+
+    in_world(main, regions=3, lag="1s")
 
 
 def test_a_failback_waits_for_who_is_behind_no_longer_than_told():

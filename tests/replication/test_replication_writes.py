@@ -1,9 +1,17 @@
 """Writes, and what of them is where when."""
 
+import asyncio
+
 import pytest
 from replication_world import in_world, told
 
-from pytest_drdrill import IndeterminateWriteError, RegionUnreachableError, WriteRefusedError
+from pytest_drdrill import (
+    IndeterminateWriteError,
+    LivelockError,
+    RegionUnreachableError,
+    WriteRefusedError,
+)
+from pytest_drdrill.simulation import loop
 
 
 def test_an_asynchronous_write_returns_at_once_and_is_visible_after_the_lag():
@@ -151,7 +159,14 @@ def test_backpressure_holds_writes_back_until_the_followers_are_near_enough():
             await replication.write(n, n)
             assert replication.lag("west").changes <= 3
         assert world.clock.monotonic() == 15
+        many = [asyncio.create_task(replication.write(n, n)) for n in range(20, 32)]
+        for _ in range(60):
+            await world.clock.sleep(0.5)
+            assert replication.lag("west").changes <= 3
+        await asyncio.gather(*many)
+        await replication.wait_caught_up("west")
         regions["west"].isolate()
+        await replication.write(9, 9)
         await replication.write(10, 10)
         await replication.write(11, 11)
         with pytest.raises(WriteRefusedError, match="backpressure"):
@@ -171,3 +186,16 @@ def test_a_key_of_another_type_is_one_sentence(key):
             await replication.read("a", region="mars")
 
     in_world(main)
+
+
+def test_a_client_that_does_nothing_but_write_is_an_error_and_no_hang(monkeypatch):
+    monkeypatch.setattr(loop, "TURNS", 1000)
+
+    async def main(world, regions, replication):
+        n = 0
+        while True:
+            n += 1
+            await replication.write(n % 10, n)
+
+    with pytest.raises(LivelockError):
+        in_world(main)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pytest_drdrill.faults import FaultInjector
     from pytest_drdrill.measure import Canary, Drill, RPOTimer, RTOTimer
     from pytest_drdrill.objectives import Objectives
-    from pytest_drdrill.simulation import SimulatedEndpoint, SimulatedWorld
+    from pytest_drdrill.replication import CrossRegionReplication
+    from pytest_drdrill.simulation import SimulatedEndpoint, SimulatedRegions, SimulatedWorld
 
 
 def _drill(request: pytest.FixtureRequest, fixture: str) -> Drill:
@@ -118,6 +119,20 @@ def failover_manager(request: pytest.FixtureRequest) -> Callable[..., FailoverMa
     from pytest_drdrill.session.wiring import managers_of
 
     return managers_of(request)
+
+
+@pytest.fixture
+def simulated_regions(_dr_simulation: SimulatedWorld) -> Callable[..., SimulatedRegions]:
+    """Makes simulated regions by their names; who asks for it runs in virtual time."""
+    return _dr_simulation.regions
+
+
+@pytest.fixture
+def replication(request: pytest.FixtureRequest) -> Callable[..., CrossRegionReplication]:
+    """Makes replications between regions, for ``async with``; stopped with the drill."""
+    from pytest_drdrill.session.wiring import replications_of
+
+    return replications_of(request)
 
 
 @pytest.fixture

@@ -22,9 +22,11 @@ from pytest_drdrill.fixtures import (
     faults,
     full_backup,
     incremental_backup,
+    replication,
     rpo_timer,
     rto_timer,
     simulated_endpoints,
+    simulated_regions,
 )
 from pytest_drdrill.session.markers import MARKERS, any_drill, needs_a_loop
 from pytest_drdrill.session.options import add_options, in_play
@@ -44,9 +46,11 @@ __all__ = [
     "faults",
     "full_backup",
     "incremental_backup",
+    "replication",
     "rpo_timer",
     "rto_timer",
     "simulated_endpoints",
+    "simulated_regions",
 ]
 
 

@@ -43,7 +43,7 @@ def examples(pytester):
 
 def test_every_example_passes_with_figures_that_were_measured(examples):
     result, drills = examples()
-    result.assert_outcomes(passed=14)
+    result.assert_outcomes(passed=17)
     assert {drill["tier"] for drill in drills.values()} == {"critical", "important", "standard"}
 
     ransomware = drills["test_files_come_back_after_ransomware"]
@@ -89,6 +89,17 @@ def test_every_example_passes_with_figures_that_were_measured(examples):
     assert orders["rto"]["outages"][0]["held_s"] >= 30
     assert (orders["rpo"]["lost"], orders["rpo"]["holes"]) == (19, 0)
     assert orders["rpo"]["actual_s"] == 1.9
+    for mode, lost, lost_s, orders_take in (
+        ("asynchronous", 24, 4.8, 0),
+        ("semi-synchronous", 0, 0, 5),
+        ("synchronous", 0, 0, 5),
+    ):
+        region = drills[f"test_orders_outlive_their_region[{mode}]"]
+        assert (region["rpo"]["lost"], region["rpo"]["holes"]) == (lost, 0)
+        assert region["rpo"]["actual_s"] == lost_s
+        # Until the lease ends; then until the failback has caught up and drained.
+        found = [round(each["actual_s"], 1) for each in region["rto"]["outages"]]
+        assert found == [10 + orders_take, 10.2 + orders_take]
 
 
 SABOTAGE = {
@@ -115,6 +126,26 @@ def failover_manager(failover_manager):
         del settings["failback"], settings["failback_delay"]
         return failover_manager(endpoints, **settings)
     return impatient
+""",
+    ),
+    "orders wait for nobody": (
+        "test_orders_outlive_their_region[synchronous]",
+        """
+@pytest.fixture
+def replication(replication):
+    def hasty(regions, mode):
+        return replication(regions, mode="asynchronous" if mode == "synchronous" else mode)
+    return hasty
+""",
+    ),
+    "lease lasts a minute": (
+        "test_orders_outlive_their_region[asynchronous]",
+        """
+@pytest.fixture
+def replication(replication):
+    def patient(regions, mode):
+        return replication(regions, mode=mode, lease="1m" if mode == "asynchronous" else "10s")
+    return patient
 """,
     ),
     "nobody moves traffic back": (
@@ -247,5 +278,5 @@ def test_examples_can_go_red(examples, what):
     name, conftest = SABOTAGE[what]
     result, drills = examples("-k", name.partition("[")[0], sabotage=conftest)
     selected = len(drills)
-    result.assert_outcomes(failed=1, passed=selected - 1, deselected=14 - selected)
+    result.assert_outcomes(failed=1, passed=selected - 1, deselected=17 - selected)
     assert drills[name]["verdict"] == "failed"

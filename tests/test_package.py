@@ -15,10 +15,11 @@ import pytest
 
 import pytest_drdrill
 import pytest_drdrill.backup
+import pytest_drdrill.replication
 import pytest_drdrill.simulation
 
 PACKAGE = Path(pytest_drdrill.__file__).parent
-ROOMS = ("backup", "failover", "faults", "measure", "simulation")
+ROOMS = ("backup", "failover", "faults", "measure", "replication", "simulation")
 
 
 def loaded_after(code):
@@ -33,7 +34,13 @@ def loaded_after(code):
 
 
 @pytest.mark.parametrize(
-    "package", [pytest_drdrill, pytest_drdrill.backup, pytest_drdrill.simulation]
+    "package",
+    [
+        pytest_drdrill,
+        pytest_drdrill.backup,
+        pytest_drdrill.replication,
+        pytest_drdrill.simulation,
+    ],
 )
 def test_all_is_what_is_exported(package):
     room = Path(package.__file__)

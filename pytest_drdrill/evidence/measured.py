@@ -158,7 +158,8 @@ def _rpo(drill: Drill) -> RPORecord:
     lost = timer.lost
     met = None
     if loss is not None and target is not None:
-        met = loss.actual is not None and loss.actual <= target and not (lost and not target)
+        met = loss.actual is not None and loss.actual <= target
+        met = met and not (not target and (lost or timer.weaknesses))
     return {
         "target_s": _seconds(target),
         "actual_s": _seconds(loss.actual) if loss else None,

@@ -179,7 +179,7 @@ def _judge_rpo(rpo: RPOTimer, objectives: Objectives) -> DrillFailure | None:
             target=target,
         )
     if loss.actual <= target and not (lost and not target):
-        return None
+        return None if target else _judge_weaknesses(rpo, target)
     counted = f", {len(lost)} acknowledged writes lost" if lost else ""
     holes = f", {len(rpo.holes)} of them holes before later survivors" if rpo.holes else ""
     return RPOExceeded(
@@ -187,6 +187,16 @@ def _judge_rpo(rpo: RPOTimer, objectives: Objectives) -> DrillFailure | None:
         f"{counted}{holes} (basis: {loss.basis})",
         target=target,
         actual=loss.actual,
+    )
+
+
+def _judge_weaknesses(rpo: RPOTimer, target: timedelta) -> DrillFailure | None:
+    if not rpo.weaknesses:
+        return None
+    return RPOExceeded(
+        f"RPO of {format_duration(target)} exceeded, although no acknowledged write was lost: "
+        f"{rpo.weaknesses[0]}",
+        target=target,
     )
 
 

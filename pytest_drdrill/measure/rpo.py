@@ -61,6 +61,7 @@ class RPOTimer:
         self._read_after: int | None = None
         self._answered = self._answered_before = 0
         self._not_applicable: str | None = None
+        self._weaknesses: list[str] = []
         self._loss: LedgerLoss | None = None  # as of so many disasters:
         self._loss_of = 0
         # What was read back before the latest disaster, and the disasters that it answered.
@@ -149,6 +150,21 @@ class RPOTimer:
         self._not_applicable = required_reason(reason)
         self._timeline.record("rpo not applicable", self._not_applicable)
 
+    def weakened(self, reason: str) -> None:
+        """For a while acknowledgements were worth less than promised: an RPO of zero is broken.
+
+        As when a synchronous replication goes on without its secondary: what a disaster would have
+        cost then is not what this one did. Wider objectives are judged by what was measured alone.
+
+        Args:
+            reason: what was weaker, as a clause for a reader.
+
+        Raises:
+            TypeError: no text.
+            ValueError: an empty one.
+        """
+        self._weaknesses.append(required_reason(reason))
+
     # -- what was measured ----------------------------------------------------------------------
 
     @property
@@ -166,7 +182,7 @@ class RPOTimer:
 
     @property
     def holes(self) -> list[Hashable]:
-        """Those of ``lost`` with a later survivor: corruption rather than a cut-off tail."""
+        """Those of ``lost`` with a later survivor of before the same disaster: corruption."""
         return list(dict.fromkeys(key for loss in self._losses() for key in loss.holes))
 
     def _losses(self) -> list[LedgerLoss]:
@@ -182,6 +198,11 @@ class RPOTimer:
     def reason_not_applicable(self) -> str | None:
         """The reason given to ``not_applicable``, or None."""
         return self._not_applicable
+
+    @property
+    def weaknesses(self) -> tuple[str, ...]:
+        """The reasons given to ``weakened``."""
+        return tuple(self._weaknesses)
 
     def unknown(self) -> str | None:
         """Why there is no measured loss, in one clause, or None when there is one."""

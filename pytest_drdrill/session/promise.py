@@ -35,6 +35,7 @@ _KIND_OF_FIXTURE: dict[str, Kind] = {
     "backup_strategy": "backup_restore",
     "failover_manager": "failover",
     "canary": "rpo",
+    "replication": "replication",
     "rto_timer": "rto",
     "rpo_timer": "rpo",
 }

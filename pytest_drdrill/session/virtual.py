@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = "_dr_simulation"
 """The fixture below every simulated one; whoever overrides those without it leaves virtual time."""
-_SIMULATED = ("simulated_endpoints",)
+_SIMULATED = ("simulated_endpoints", "simulated_regions")
 _CONVERTED = "_dr_in_virtual_time"
 _MISTAKEN = (
     "ignore:The test .* is marked with '@pytest.mark.asyncio' "

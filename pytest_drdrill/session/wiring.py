@@ -8,6 +8,7 @@ from pytest_drdrill.backup import BackupStrategy
 from pytest_drdrill.durations import format_duration
 from pytest_drdrill.failover import FailoverManager
 from pytest_drdrill.faults import FaultInjector
+from pytest_drdrill.replication import CrossRegionReplication
 from pytest_drdrill.session.runner import RUN
 from pytest_drdrill.session.virtual import active_world
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_drdrill.failover import FailoverEvent, ServiceEndpoint
+    from pytest_drdrill.replication import Region, ReplicationEvent
     from pytest_drdrill.session.run import DrillRun
 
 _Strategy = TypeVar("_Strategy", bound=BackupStrategy)
@@ -60,6 +62,36 @@ def managers_of(request: pytest.FixtureRequest) -> Callable[..., FailoverManager
     return make
 
 
+def replications_of(request: pytest.FixtureRequest) -> Callable[..., CrossRegionReplication]:
+    """A factory of replications on the drill's clock; its timeline shows what they did.
+
+    In virtual time they meet their regions through the network of the world, and their chance is
+    that of the world.
+    """
+    run = _running(request)
+
+    def make(regions: Iterable[Region], *args: Any, **settings: Any) -> CrossRegionReplication:
+        world = active_world()
+        if world is not None:
+            parts = {"network": world.network, "clock": world.clock, "seed": world.seed}
+            settings = parts | settings
+        if run is None:
+            return CrossRegionReplication(regions, *args, **settings)
+        settings.setdefault("clock", run.drill.clock)
+        own = settings.pop("on_event", None)
+
+        def told(event: ReplicationEvent) -> None:
+            _tell_of_regions(run, replication, event)
+            if own is not None:
+                own(event)
+
+        replication = CrossRegionReplication(regions, *args, on_event=told, **settings)
+        run.at_body_end.append(lambda: _stop_replication(replication))
+        return replication
+
+    return make
+
+
 def faults_of(request: pytest.FixtureRequest, scratch: Path) -> FaultInjector:
     """Faults on the drill's scratch; each is on its timeline."""
     run = _running(request)
@@ -96,6 +128,35 @@ def _tell(run: DrillRun, manager: FailoverManager, event: FailoverEvent) -> None
         # Of a spare that was down all along, nobody notices the outage.
         if active is None or active.name == event.endpoint:
             drill.rto.detected()
+
+
+def _tell_of_regions(
+    run: DrillRun, replication: CrossRegionReplication, event: ReplicationEvent
+) -> None:
+    drill = run.drill
+    regions = " and ".join(each for each in (event.region, event.other) if each is not None)
+    detail = ": ".join(part for part in (regions, event.reason) if part)
+    name = event.kind.replace("_", " ")
+    drill.timeline.record(name, detail, at=event.monotonic)
+    if run.world is not None:
+        run.world.trace.add(event.monotonic, "replication", name, detail)
+    if event.kind == "fallback":
+        drill.rpo.weakened(f"the replication fell back to a weaker mode: {event.reason}")
+    ends = (event.region, event.other)
+    # Of two secondaries that miss each other, no client notices anything.
+    if event.kind == "connection_lost" and drill.rto.in_outage and replication.primary.name in ends:
+        drill.rto.detected()
+
+
+def _stop_replication(replication: CrossRegionReplication) -> None:
+    """Stop a replication that the body left running, in the loop it runs in.
+
+    Raises:
+        ReplicationFailed: it had broken, so nothing that it did since can be relied on.
+    """
+    loop = replication.loop
+    if loop is not None and not (loop.is_closed() or loop.is_running()):
+        loop.run_until_complete(replication.stop_replication())
 
 
 def _stop(manager: FailoverManager) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
         SimulationError,
     )
     from pytest_drdrill.simulation.loop import VirtualLoop
+    from pytest_drdrill.simulation.network import SimulatedNetwork
     from pytest_drdrill.simulation.prober import SimulatedProber
+    from pytest_drdrill.simulation.region import SimulatedRegion, SimulatedRegions
     from pytest_drdrill.simulation.trace import Trace, TraceEvent
     from pytest_drdrill.simulation.world import SimulatedWorld, simulate
 
@@ -35,7 +37,9 @@ _HOMES = {
         "SimulationError",
     ),
     "loop": ("VirtualLoop",),
+    "network": ("SimulatedNetwork",),
     "prober": ("SimulatedProber",),
+    "region": ("SimulatedRegion", "SimulatedRegions"),
     "trace": ("Trace", "TraceEvent"),
     "world": ("SimulatedWorld", "simulate"),
 }
@@ -46,7 +50,10 @@ __all__ = [
     "LivelockError",
     "RealIOError",
     "SimulatedEndpoint",
+    "SimulatedNetwork",
     "SimulatedProber",
+    "SimulatedRegion",
+    "SimulatedRegions",
     "SimulatedWorld",
     "SimulationError",
     "Trace",

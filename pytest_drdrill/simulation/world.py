@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from pytest_drdrill.simulation.condition import Condition
     from pytest_drdrill.simulation.errors import RealIOError
+    from pytest_drdrill.simulation.network import SimulatedNetwork
+    from pytest_drdrill.simulation.region import SimulatedRegion, SimulatedRegions
 
 _Result = TypeVar("_Result")
 
@@ -57,6 +59,9 @@ class SimulatedWorld:
         self._on_event = on_event
         self._endpoints: dict[str, SimulatedEndpoint] = {}
         self._lasting: dict[str, Condition] | None = None
+        self._regions: dict[str, SimulatedRegion] = {}
+        self._lasting_regions: dict[str, SimulatedRegion] | None = None
+        self._network: SimulatedNetwork | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -98,6 +103,44 @@ class SimulatedWorld:
             made[name] = SimulatedEndpoint(self, name, priority=priority, timeout=timeout)
         self._endpoints |= made
         return list(made.values())
+
+    def regions(self, *names: str, replication_lag: str | timedelta = "0s") -> SimulatedRegions:
+        """New regions, the first of which is the primary.
+
+        Args:
+            names: of each one; unique in this world.
+            replication_lag: from the commit of a change in one of them until it is visible in
+                another, always.
+
+        Raises:
+            TypeError: no text, or a lag without a unit.
+            ValueError: no name, one that is empty or used already, or a lag that is no duration.
+        """
+        from pytest_drdrill.durations import parse_duration
+        from pytest_drdrill.simulation.region import SimulatedRegion, SimulatedRegions
+
+        if not names:
+            raise ValueError("regions() needs a name for each region that it makes")
+        try:
+            lag = parse_duration(replication_lag).total_seconds()
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"replication_lag: {error}") from None
+        made: dict[str, SimulatedRegion] = {}
+        for name in names:
+            if name in self._regions or name in made:
+                raise ValueError(f"a region is named {name!r} already; a name must be unique")
+            made[name] = SimulatedRegion(self, name, is_primary=not made, lag_s=lag)
+        self._regions |= made
+        return SimulatedRegions(made.values())
+
+    @property
+    def network(self) -> SimulatedNetwork:
+        """What lies between its regions, and between them and everybody else."""
+        if self._network is None:
+            from pytest_drdrill.simulation.network import SimulatedNetwork  # only for regions
+
+            self._network = SimulatedNetwork(self._regions, self.clock)
+        return self._network
 
     def record(self, source: str, event: str, detail: object = "") -> None:
         """Write down that something happened, now."""
@@ -141,8 +184,8 @@ class SimulatedWorld:
     def restart(self) -> None:
         """Begin anew: at the epoch, with a fresh loop, the same seed and an empty trace.
 
-        Endpoints that were made before the first restart stay, and fare as they did then; those
-        that were made since are gone.
+        Endpoints and regions that were made before the first restart stay, and fare and hold what
+        they did then; those that were made since are gone.
         """
         try:
             self.close()
@@ -150,10 +193,20 @@ class SimulatedWorld:
             self.clock.loop = VirtualLoop()
             if self._lasting is None:
                 self._lasting = {name: each.condition for name, each in self._endpoints.items()}
+                self._lasting_regions = {name: each.kept() for name, each in self._regions.items()}
+            self._restart_regions(self._lasting_regions or {})
             self._endpoints = {name: self._endpoints[name] for name in self._lasting}
             for name, condition in self._lasting.items():
                 self._endpoints[name].restart(condition)
             self._begin()
+
+    def _restart_regions(self, lasting: dict[str, SimulatedRegion]) -> None:
+        for name in [each for each in self._regions if each not in lasting]:
+            del self._regions[name]
+        for name, kept in lasting.items():
+            self._regions[name].restart(kept)
+        if self._network is not None:
+            self._network.restart()
 
     def close(self) -> None:
         """Cancel what is left running, wait for it and close the loop; twice is no error.

@@ -225,6 +225,30 @@ def test_loss_without_a_promise_breaks_nothing(drill):
     assert drill.judge() == []
 
 
+def test_what_is_acknowledged_after_the_disaster_makes_no_hole_of_a_cut_off_tail(drill):
+    drill.clock.advance(20)
+    outage(drill, 1)
+    lose(drill, acknowledged=[17, 18, 19, 22], survivors=[17, 22])
+    assert (drill.rpo.lost, drill.rpo.holes) == ([18, 19], [])
+    drill.rpo.survived([19])
+    assert (drill.rpo.lost, drill.rpo.holes) == ([18], [18])
+
+
+def test_an_acknowledgement_that_was_worth_less_breaks_an_rpo_of_zero_alone(promised):
+    for limit, breaches in (("0s", [RPOExceeded]), ("1s", [])):
+        drill = promised(rpo=limit)
+        drill.clock.advance(20)
+        outage(drill, 1)
+        lose(drill, acknowledged=[19], survivors=[19])
+        assert kinds(drill) == []
+        drill.rpo.weakened("the secondary was not waited for")
+        assert kinds(drill) == breaches
+        drill._restart()
+        assert drill.rpo.weaknesses == ()
+    with pytest.raises(ValueError, match="reason"):
+        drill.rpo.weakened(" ")
+
+
 def test_every_verdict_is_an_assertion_error():
     for kind in (
         RTOExceeded,

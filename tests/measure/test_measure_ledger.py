@@ -50,6 +50,16 @@ def test_account_is_that_of_the_definition(writes, readings, disaster):
     assert set(loss.holes) == {
         key for key in lost if any(first[other] > first[key] for other in found & set(first))
     }
+    struck = ledger.loss(disasters=[disaster])
+    assert struck._replace(holes=()) == loss._replace(holes=())
+    assert set(struck.holes) == {
+        key
+        for key in lost
+        if any(
+            first[other] > first[key] and (first[key] > disaster or first[other] <= disaster)
+            for other in found & set(first)
+        )
+    }
     assert set(loss.indeterminate) == asked
     assert loss.unbounded == (not found & (set(first) | asked))
     if loss.unbounded:

@@ -1,0 +1,291 @@
+"""One epoch of one primary: who follows it, and which writes wait for whose flush."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_drdrill.durations import format_seconds
+from pytest_drdrill.replication.errors import IndeterminateWriteError, ReplicationError
+from pytest_drdrill.replication.events import Lag
+from pytest_drdrill.replication.shipping import Shipper
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterable
+
+    from pytest_drdrill.clock import Clock
+    from pytest_drdrill.replication.changes import Change
+    from pytest_drdrill.replication.events import EventKind, Rejoin
+    from pytest_drdrill.replication.network import Network
+    from pytest_drdrill.replication.region import Replica
+    from pytest_drdrill.replication.settings import Settings
+
+
+class Record(Protocol):
+    """Where what happens is written down."""
+
+    def __call__(
+        self,
+        kind: EventKind,
+        region: str | None = None,
+        *,
+        other: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """Record one event, now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every part of one replication shares."""
+
+    network: Network
+    clock: Clock
+    settings: Settings
+    record: Record
+    chance: Callable[[str], random.Random]
+    failed: Callable[[BaseException], None]
+
+
+class Leadership:
+    """A primary in its epoch; a ``ShippingHost``.
+
+    Args:
+        primary: the region that takes the writes.
+        epoch: its epoch.
+        parts: what it shares with everybody else.
+        others: names of all other regions, whether or not they follow.
+        unsafe: acknowledged writes of earlier epochs that the primary has and others may lack.
+
+    Attributes:
+        shippers: those who follow, by name.
+        unsafe: acknowledged writes that not every other region is known to have.
+        degraded: whether writes are acknowledged in a weaker mode than asked for.
+    """
+
+    def __init__(
+        self,
+        primary: Replica,
+        epoch: int,
+        parts: Parts,
+        others: Iterable[str],
+        unsafe: Iterable[Change] = (),
+    ) -> None:
+        self.primary = primary
+        self.epoch = epoch
+        self.shippers: dict[str, Shipper] = {}
+        self.unsafe: deque[Change] = deque(unsafe)
+        self.degraded = False
+        self._parts = parts
+        self._others = tuple(others)
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._progress: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._written_at: deque[tuple[int, float]] = deque()  # one for each position, no gaps
+        self._owed: int | None = None  # the position whose flush ends a fallback
+        self._over: str | None = None
+
+    # Who follows.
+
+    def shipper(self, replica: Replica) -> Shipper:
+        """What will have a region follow, not begun yet."""
+        parts = self._parts
+        return Shipper(
+            primary=self.primary,
+            secondary=replica,
+            epoch=self.epoch,
+            network=parts.network,
+            clock=parts.clock,
+            settings=parts.settings,
+            chance=parts.chance(f"replication from {self.primary.name} to {replica.name}"),
+            host=self,
+            failed=parts.failed,
+        )
+
+    def follow(self, shipper: Shipper) -> None:
+        """Count a region among those that follow, and have it do so in the background."""
+        self.shippers[shipper.name] = shipper
+        shipper.start()
+
+    async def end(self, why: str) -> None:
+        """Have nobody follow any more; every write that waits is indeterminate."""
+        self._over = why
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(IndeterminateWriteError(why))
+                future.exception()  # whoever waited may be gone: this marks it as seen
+        self._waiting.clear()
+        self._turn()
+        for shipper in tuple(self.shippers.values()):
+            await shipper.end()
+
+    # What is written.
+
+    @property
+    def position(self) -> int:
+        """Of the primary's last change."""
+        return self.primary.store.history.position
+
+    def written(self, change: Change) -> None:
+        """Say that the primary has taken a write, which goes to the others from now on."""
+        self._written_at.append((change.position, self._parts.clock.monotonic()))
+        for shipper in self.shippers.values():
+            shipper.written()
+        self.flushed()
+
+    async def wait_flushed(self, change: Change) -> None:
+        """Wait until as many secondaries have flushed a change as the mode asks for.
+
+        Raises:
+            IndeterminateWriteError: they did not in time, and no weaker mode is allowed.
+        """
+        if self._flushed_by_enough() >= change.position:
+            return
+        settings, clock = self._parts.settings, self._parts.clock
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((change.position, future))
+        patience = settings.write_timeout
+        if settings.fallback_after is not None:
+            patience = min(patience, settings.fallback_after)
+        try:
+            async with clock.timeout(patience):
+                await future
+        except TimeoutError:
+            if settings.fallback_after == patience:
+                self._degrade(patience)
+                return
+            flushed = sum(each.acked >= change.position for each in self.shippers.values())
+            raise IndeterminateWriteError(
+                f"position {change.position} is on {self.primary.name}, and {flushed} of the "
+                f"{self._needed()} secondaries that a {settings.mode} write needs flushed it "
+                f"within {format_seconds(patience)}"
+            ) from None
+
+    async def wait_for_room(self) -> bool:
+        """Wait while the followers are further behind than allowed; returns whether it had to."""
+        most, waited = self._parts.settings.max_backlog, False
+        while most is not None and self.position - self._least_acked() >= most:
+            waited = True
+            await self.progress()
+        return waited
+
+    def acknowledged(self, change: Change) -> None:
+        """Keep an acknowledged write in mind until every other region has it."""
+        if self._safe() < change.position:
+            self.unsafe.append(change)
+
+    async def progress(self) -> None:
+        """Wait until a secondary has flushed more, or the epoch is over.
+
+        Raises:
+            ReplicationError: the epoch is over.
+        """
+        if self._over is None:
+            await asyncio.shield(self._progress)
+        if self._over is not None:
+            raise ReplicationError(self._over)
+
+    # What shippers tell.
+
+    def flushed(self) -> None:
+        """A secondary has flushed more than before, or there is more to flush."""
+        enough = self._flushed_by_enough()
+        while self._waiting and self._waiting[0][0] <= enough:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+        safe, least = self._safe(), self._least_acked()
+        while self.unsafe and self.unsafe[0].position <= safe:
+            self.unsafe.popleft()
+        while self._written_at and self._written_at[0][0] <= least:
+            self._written_at.popleft()
+        if self._owed is not None and self._flushed_by(self._needed()) >= self._owed:
+            self._end_fallback()
+        self._turn()
+
+    def interrupted(self) -> None:
+        """A secondary does not follow for the time being."""
+        self._turn()
+
+    def attached(self, rejoin: Rejoin) -> None:
+        """A secondary follows from now on, and had to give up or take so much for it."""
+        record, name = self._parts.record, rejoin.region
+        if rejoin.discarded:
+            first, last = rejoin.discarded[0].position, rejoin.discarded[-1].position
+            record(
+                "writes_discarded",
+                name,
+                other=self.primary.name,
+                reason=f"{len(rejoin.discarded)} changes, positions {first} to {last}, that "
+                f"{self.primary.name} does not have",
+            )
+        if rejoin.how == "re-cloned":
+            record("snapshot_taken", name, reason=f"it holds position {rejoin.position} by now")
+
+    # How far the others are.
+
+    def lag(self, name: str, *, connected: bool) -> Lag:
+        """How far a follower is behind."""
+        shipper, log = self.shippers[name], self.primary.store
+        behind = self.position - shipper.acked
+        now = self._parts.clock.monotonic()
+        since = now
+        if behind:
+            place = shipper.acked + 1 - (self._written_at[0][0] if self._written_at else 0)
+            known = self._written_at and place >= 0  # not of what earlier epochs wrote
+            since = self._written_at[place][1] if known else shipper.level_at
+        elif not connected:
+            since = shipper.level_at
+        reach = max(shipper.acked, log.oldest)
+        size = sum(change.size for change in log.changes(reach)) if behind else 0
+        return Lag(behind, size, timedelta(seconds=now - since))
+
+    def _needed(self) -> int:
+        """How many secondaries have to flush a write; those who left are not waited for."""
+        return min(self._parts.settings.required, len(self.shippers))
+
+    def _flushed_by_enough(self) -> int:
+        return self._flushed_by(0 if self.degraded else self._needed())
+
+    def _flushed_by(self, count: int) -> int:
+        if not count:
+            return self.position
+        return sorted((each.acked for each in self.shippers.values()), reverse=True)[count - 1]
+
+    def _least_acked(self) -> int:
+        return min((each.acked for each in self.shippers.values()), default=self.position)
+
+    def _safe(self) -> int:
+        """The position up to which every other region is known to have all changes."""
+        found = (self.shippers.get(name) for name in self._others)
+        return min((0 if each is None else each.acked for each in found), default=0)
+
+    def _degrade(self, waited: float) -> None:
+        if self.degraded:
+            return
+        self.degraded, self._owed = True, self.position
+        self._parts.record(
+            "fallback",
+            self.primary.name,
+            reason=f"no flush by {self._needed()} secondaries for {format_seconds(waited)}: writes "
+            "are acknowledged without one",
+        )
+        self.flushed()
+
+    def _end_fallback(self) -> None:
+        """Have writes wait again; it has ended once all that were not waited for are flushed."""
+        if self.degraded:
+            self.degraded, self._owed = False, self.position
+        if self._owed is not None and self._flushed_by(self._needed()) >= self._owed:
+            self._owed = None
+            why = "all that was acknowledged meanwhile is flushed"
+            self._parts.record("fallback_ended", self.primary.name, reason=why)
+
+    def _turn(self) -> None:
+        done, self._progress = self._progress, asyncio.get_running_loop().create_future()
+        if not done.done():
+            done.set_result(None)

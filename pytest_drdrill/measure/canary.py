@@ -369,7 +369,9 @@ class Canary:
         spans: list[float] = []
         for outage, view in self._views:
             if (recovery := view.recovery()) is not None:
-                spans.append(max(0.0, recovery.began - outage.disaster.at))
+                # Where it was not to go down, and no write failed, there was no outage.
+                down = view.saw_failure or outage.expect_downtime
+                spans.append(recovery.began - outage.disaster.at if down else 0.0)
         struck = self._views[0][0].disaster.at
         gap = longest_gap(list(moments.values()), struck, self._halted_at)
         whole = len(spans) == len(self._views)

@@ -176,6 +176,8 @@ class Canary:
         After an error nothing is waited for.
         """
         __tracebackhide__ = True
+        if not self.is_running:
+            return  # somebody has stopped it
         cancel = True
         try:
             if error is None:

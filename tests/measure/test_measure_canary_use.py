@@ -240,6 +240,15 @@ def test_stop_ends_one_that_was_left_running_and_no_other():
         assert not canary.is_running
         assert canary.loop is None
 
+        async with (canary := canary_of(drill, store)):
+            drill.rto.disaster()
+            store.refuses.append((store.age, 99))
+            await canary.stop()
+            stopped = store.age
+        assert store.age == stopped  # what writes no more sees no recovery
+        with pytest.raises(NotRecovered):
+            await canary.verify()
+
     run(body)
 
 

@@ -176,6 +176,8 @@ class Canary:
         After an error nothing is waited for.
         """
         __tracebackhide__ = True
+        if not self.is_running:
+            return  # somebody has stopped it
         cancel = True
         try:
             if error is None:
@@ -369,7 +371,9 @@ class Canary:
         spans: list[float] = []
         for outage, view in self._views:
             if (recovery := view.recovery()) is not None:
-                spans.append(max(0.0, recovery.began - outage.disaster.at))
+                # Where it was not to go down, and no write failed, there was no outage.
+                down = view.saw_failure or outage.expect_downtime
+                spans.append(recovery.began - outage.disaster.at if down else 0.0)
         struck = self._views[0][0].disaster.at
         gap = longest_gap(list(moments.values()), struck, self._halted_at)
         whole = len(spans) == len(self._views)

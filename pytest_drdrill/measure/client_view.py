@@ -75,6 +75,11 @@ class ClientView:
         return True
 
     @property
+    def saw_failure(self) -> bool:
+        """Whether any write has ended badly since the disaster."""
+        return self._last_bad >= 0
+
+    @property
     def run_began(self) -> float | None:
         """Monotonic seconds of the first acknowledgement of the present run, or None."""
         return self._run[0][1] if self._run else None

@@ -101,6 +101,7 @@ class WriteStream:
     def start(self) -> None:
         """Begin to send, or go on after a halt."""
         self._schedule = asyncio.create_task(self._send_all(), name=f"{self.settings.name} sends")
+        self._schedule.add_done_callback(self._told_all_sent)
 
     async def halt(self, *, cancel: bool = False) -> None:
         """Send nothing more, and wait until all that was sent has ended, which its timeout sees to.
@@ -163,6 +164,10 @@ class WriteStream:
                 "end: does the drill wait for what never comes? Else give it a longer interval"
             )
         )
+
+    def _told_all_sent(self, sender: asyncio.Task[None]) -> None:
+        if not sender.cancelled() and (error := sender.exception()) is not None:
+            self._break(error)  # such as a clock that waits no more
 
     def _may_send(self) -> bool:
         limit = self.settings.concurrency

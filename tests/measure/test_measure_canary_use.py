@@ -13,6 +13,7 @@ from pytest_drdrill import (
     NotRecovered,
     PreconditionNotMet,
     SimulatedWorld,
+    VirtualClock,
 )
 
 
@@ -239,6 +240,15 @@ def test_stop_ends_one_that_was_left_running_and_no_other():
         assert not canary.is_running
         assert canary.loop is None
 
+        async with (canary := canary_of(drill, store)):
+            drill.rto.disaster()
+            store.refuses.append((store.age, 99))
+            await canary.stop()
+            stopped = store.age
+        assert store.age == stopped  # what writes no more sees no recovery
+        with pytest.raises(NotRecovered):
+            await canary.verify()
+
     run(body)
 
 
@@ -259,6 +269,24 @@ def test_verdict_of_a_writer_is_told_at_the_end_of_the_block():
         assert store.age == 2  # nobody waits for a recovery
 
     run(body)
+
+
+def test_clock_that_fails_the_schedule_is_told_at_the_end_of_the_block():
+    class Clock(VirtualClock):
+        async def sleep(self, seconds):
+            if self.monotonic() >= 1 and "sends" in asyncio.current_task().get_name():
+                raise LookupError("no more time")
+            await super().sleep(seconds)
+
+    async def body(drill, store):
+        async def drills():
+            async with canary_of(drill, store):
+                await drill.clock.sleep(3 - store.age)
+
+        with pytest.raises(LookupError, match="no more time"):
+            await drills()
+
+    run(body, clock=Clock)
 
 
 def test_reading_that_hangs_or_fails_is_told_and_can_be_tried_again():

@@ -372,7 +372,7 @@ class CrossRegionReplication:
         async with self._engine.switching:
             return await self._engine.rejoin(name)
 
-    async def wait_caught_up(self, name: str, timeout: str | timedelta | None = None) -> None:  # noqa: ASYNC109 - a limit for people, on our clock
+    async def wait_caught_up(self, name: str, timeout: str | timedelta | None = "10m") -> None:  # noqa: ASYNC109 - a limit for people, on our clock
         """Wait until a secondary holds all that the primary has when this is called.
 
         Args:

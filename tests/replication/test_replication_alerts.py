@@ -46,6 +46,27 @@ def test_of_an_idle_primary_that_is_not_answered_the_lag_grows():
     in_world(main)
 
 
+def test_a_copy_that_is_as_long_and_holds_something_else_is_no_copy():
+    async def main(world, regions, replication):
+        regions["west"].lag_s = 9
+        regions["north"].store._retain = 1
+        for n in range(20):
+            await replication.write(n, n)
+            await world.clock.sleep(1)
+        await replication.promote_region_to_primary("west")
+        ahead = regions["north"].store.history.position - regions["west"].store.history.position
+        assert ahead > 0
+        for n in range(ahead):
+            await replication.write(f"new {n}", n)
+        await world.clock.sleep(4.5)  # in five seconds it has a snapshot
+        assert regions["north"].store.history.position == replication.lag("north").changes
+        assert replication.lag("north").time == timedelta(seconds=4.5)
+        await world.clock.sleep(6)
+        assert replication.lag("north").time == timedelta()
+
+    in_world(main, regions=3)
+
+
 def test_alerts_are_raised_once_each_and_awaited_in_order():
     alerts = []
 

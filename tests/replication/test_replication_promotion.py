@@ -379,6 +379,31 @@ def test_stopped_and_started_again_it_goes_on_in_a_later_epoch():
     simulate(main)
 
 
+def test_what_was_acknowledged_before_a_stop_is_told_when_it_is_lost_after_the_next_start():
+    async def main(world):
+        replication = replication_of(world, world.regions("east", "west", replication_lag="1s"))
+        async with replication:
+            await replication.write("a", 1)
+        async with replication:
+            outcome = await replication.promote_region_to_primary()
+        assert [change.key for change in outcome.lost] == ["a"]
+
+    simulate(main)
+
+
+def test_a_rejoin_that_fails_leaves_a_follower_what_it_was():
+    async def main(world, regions, replication):
+        regions["west"].lose()
+        with pytest.raises(RegionUnreachableError, match="west can't rejoin: west is lost"):
+            await replication.rejoin("west")
+        with pytest.raises(IndeterminateWriteError):  # it is waited for as before
+            await replication.write("a", 1)
+        regions["west"].restore()
+        await replication.wait_caught_up("west", "1m")
+
+    in_world(main, mode="synchronous")
+
+
 def test_a_store_that_breaks_breaks_the_replication():
     class Broken(MemoryStore):
         def apply(self, changes):

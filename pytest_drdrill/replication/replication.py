@@ -214,10 +214,11 @@ class CrossRegionReplication:
         await self._engine.start()
 
     async def stop_replication(self) -> None:
-        """Stop; what is under way is not waited for. Stopping twice is no error.
+        """Stop; what is under way is not waited for, alerts included. Twice is no error.
 
         Raises:
             NotReplicatingError: called from another event loop than the one of the start.
+            ReplicationError: called from a callback, which would wait for itself.
             ReplicationFailed: it had broken; everything is stopped all the same.
         """
         await self._engine.stop()

@@ -110,6 +110,22 @@ def test_alerts_are_raised_once_each_and_awaited_in_order():
     assert lag.reason == "20.5s behind, 20s are allowed"
 
 
+def test_an_alert_may_promote_and_may_not_stop_what_waits_for_it():
+    async def main(world, regions, replication):
+        async def take_over(alert):
+            await replication.promote_region_to_primary()
+            await replication.stop_replication()
+
+        replication.add_alert_callback(take_over)
+        regions["east"].lose()
+        await world.clock.sleep(30)
+        assert replication.primary is regions["west"]
+        return [each.reason for each in replication.events if each.kind == "callback_failed"]
+
+    (reason,) = in_world(main)
+    assert "a callback can't stop the replication that waits for its end" in reason
+
+
 def test_a_short_interruption_is_no_alert():
     async def main(world, regions, replication):
         await world.clock.sleep(10.5)

@@ -61,10 +61,7 @@ class History(NamedTuple):
         for place, ours in enumerate(self.epochs):
             if place >= len(other.epochs) or other.epochs[place] != ours:
                 break
-            ends = self._end(place), other._end(place)
-            shared = min(ends)
-            if ends[0] != ends[1]:
-                break
+            shared = min(self._end(place), other._end(place))
         return shared
 
     def holds(self, change: Change) -> bool:

@@ -176,6 +176,8 @@ class Engine:
         if self._tasks is None:
             return
         self._check_loop()
+        if asyncio.current_task() in self._tasks:
+            raise ReplicationError("a callback can't stop the replication that waits for its end")
         await self._end("the replication was stopped")
         if self.error is not None:
             raise _failed(self.error)

@@ -110,7 +110,7 @@ class Replica:
             WriteRefusedError: it is fenced, or its lease is over.
         """
         promised = self.store.epoch
-        if self._leading != epoch or promised != epoch:
+        if not epoch or self._leading != epoch or promised != epoch:
             raise WriteRefusedError(
                 f"{self.name} is fenced: it led epoch {epoch}, and has promised {promised}"
                 if epoch

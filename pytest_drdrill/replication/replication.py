@@ -214,10 +214,11 @@ class CrossRegionReplication:
         await self._engine.start()
 
     async def stop_replication(self) -> None:
-        """Stop; what is under way is not waited for. Stopping twice is no error.
+        """Stop; what is under way is not waited for, alerts included. Twice is no error.
 
         Raises:
             NotReplicatingError: called from another event loop than the one of the start.
+            ReplicationError: called from a callback, which would wait for itself.
             ReplicationFailed: it had broken; everything is stopped all the same.
         """
         await self._engine.stop()
@@ -372,7 +373,7 @@ class CrossRegionReplication:
         async with self._engine.switching:
             return await self._engine.rejoin(name)
 
-    async def wait_caught_up(self, name: str, timeout: str | timedelta | None = None) -> None:  # noqa: ASYNC109 - a limit for people, on our clock
+    async def wait_caught_up(self, name: str, timeout: str | timedelta | None = "10m") -> None:  # noqa: ASYNC109 - a limit for people, on our clock
         """Wait until a secondary holds all that the primary has when this is called.
 
         Args:

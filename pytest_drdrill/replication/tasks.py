@@ -31,18 +31,11 @@ class Tasks:
     def __contains__(self, task: object) -> bool:
         return task in self._tasks
 
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def cancel(self) -> None:
-        """Ask every task to end, without waiting for it."""
-        for task in tuple(self._tasks):
-            task.cancel()
-
     async def end(self) -> None:
         """Cancel every task and wait until the last one is over."""
         while self._tasks:
-            self.cancel()
+            for task in tuple(self._tasks):
+                task.cancel()
             await asyncio.wait(tuple(self._tasks))
 
     def _ended(self, task: asyncio.Task[None]) -> None:

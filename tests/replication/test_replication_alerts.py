@@ -46,6 +46,27 @@ def test_of_an_idle_primary_that_is_not_answered_the_lag_grows():
     in_world(main)
 
 
+def test_a_copy_that_is_as_long_and_holds_something_else_is_no_copy():
+    async def main(world, regions, replication):
+        regions["west"].lag_s = 9
+        regions["north"].store._retain = 1
+        for n in range(20):
+            await replication.write(n, n)
+            await world.clock.sleep(1)
+        await replication.promote_region_to_primary("west")
+        ahead = regions["north"].store.history.position - regions["west"].store.history.position
+        assert ahead > 0
+        for n in range(ahead):
+            await replication.write(f"new {n}", n)
+        await world.clock.sleep(4.5)  # in five seconds it has a snapshot
+        assert regions["north"].store.history.position == replication.lag("north").changes
+        assert replication.lag("north").time == timedelta(seconds=4.5)
+        await world.clock.sleep(6)
+        assert replication.lag("north").time == timedelta()
+
+    in_world(main, regions=3)
+
+
 def test_alerts_are_raised_once_each_and_awaited_in_order():
     alerts = []
 
@@ -87,6 +108,22 @@ def test_alerts_are_raised_once_each_and_awaited_in_order():
     assert "broken raised LookupError('no pager')" in reasons[0]
     lag = next(each for each in events if each.kind == "lag_exceeded")
     assert lag.reason == "20.5s behind, 20s are allowed"
+
+
+def test_an_alert_may_promote_and_may_not_stop_what_waits_for_it():
+    async def main(world, regions, replication):
+        async def take_over(alert):
+            await replication.promote_region_to_primary()
+            await replication.stop_replication()
+
+        replication.add_alert_callback(take_over)
+        regions["east"].lose()
+        await world.clock.sleep(30)
+        assert replication.primary is regions["west"]
+        return [each.reason for each in replication.events if each.kind == "callback_failed"]
+
+    (reason,) = in_world(main)
+    assert "a callback can't stop the replication that waits for its end" in reason
 
 
 def test_a_short_interruption_is_no_alert():

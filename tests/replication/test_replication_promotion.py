@@ -97,6 +97,44 @@ def test_a_write_under_way_in_a_promotion_is_indeterminate():
     in_world(main, mode="synchronous")
 
 
+def test_a_write_flushed_after_the_end_of_the_lease_is_indeterminate():
+    async def main(world, regions, replication):
+        carry = world.network.carry
+
+        async def cut(source, target, *, changes=False):
+            if None in (source, target):
+                raise ConnectionRefusedError("nobody outside reaches anybody")
+            await carry(source, target, changes=changes)
+
+        world.network.carry = cut
+        with pytest.raises(IndeterminateWriteError, match="its lease ended 2s ago"):
+            await replication.write("a", 1, region="east")
+        assert await replication.read("a", region="west") == 1
+
+    in_world(main, lag="12s", mode="synchronous")
+
+
+def test_an_answer_that_comes_after_a_promotion_is_none():
+    async def main(world, regions, replication):
+        carry = world.network.carry
+
+        async def slow(source, target, *, changes=False):
+            if (source, target) == ("east", None):
+                world.network.carry = carry
+                await world.clock.sleep(20)
+            await carry(source, target, changes=changes)
+
+        world.network.carry = slow
+        write = asyncio.create_task(replication.write("a", 1))
+        await world.clock.sleep(1)
+        assert (await replication.promote_region_to_primary()).lost == ()
+        with pytest.raises(IndeterminateWriteError, match="before its epoch was over"):
+            await write
+        assert world.clock.monotonic() == 20
+
+    in_world(main)
+
+
 def test_the_most_advanced_secondary_is_promoted_unless_told_otherwise():
     async def main(world, regions, replication, name):
         regions["west"].lag_s = 9
@@ -224,6 +262,7 @@ def test_a_failback_whose_target_is_lost_in_the_drain_leaves_the_primary_as_it_w
         regions["east"].lose()
         with pytest.raises(PromotionFailed, match="the failback to east failed: east did not take"):
             await failing
+        assert world.clock.monotonic() == 6
         assert replication.primary is regions["west"]
         await replication.write("c", 1)
         regions["east"].restore()
@@ -291,6 +330,38 @@ def test_a_target_lost_in_the_wait_for_the_lease_is_no_primary():
     in_world(main)
 
 
+def test_a_target_that_took_the_lease_and_could_not_say_so_is_fenced_first():
+    async def main(world, regions, replication):
+        west, carry = replication._engine.replica("west"), world.network.carry
+
+        async def cut(source, target, *, changes=False):
+            if (source, target) == ("west", None) and west._leading:
+                regions["west"].isolate()
+            await carry(source, target, changes=changes)
+
+        world.network.carry = cut
+        with pytest.raises(PromotionFailed, match="west does not answer any more"):
+            await replication.promote_region_to_primary()
+        assert world.clock.monotonic() == 10  # what the lease of west may last
+        with pytest.raises(WriteRefusedError, match="its lease ended 0s ago"):
+            west.read(world.clock.monotonic())
+        assert (await replication.write("a", 1)).region == "east"
+
+    in_world(main)
+
+
+def test_a_failback_that_a_promotion_overtook_is_an_error():
+    async def main(world, regions, replication):
+        regions["east"].isolate()
+        promoting = asyncio.create_task(replication.promote_region_to_primary())
+        await world.clock.sleep(1)
+        with pytest.raises(PromotionFailed, match="west has become the primary meanwhile"):
+            await replication.failback("east")
+        await promoting
+
+    in_world(main)
+
+
 def test_stopped_and_started_again_it_goes_on_in_a_later_epoch():
     async def main(world):
         regions = world.regions("east", "west", replication_lag="1s")
@@ -306,6 +377,31 @@ def test_stopped_and_started_again_it_goes_on_in_a_later_epoch():
             assert [change.key for change in (await replication.rejoin("east")).discarded] == ["a"]
 
     simulate(main)
+
+
+def test_what_was_acknowledged_before_a_stop_is_told_when_it_is_lost_after_the_next_start():
+    async def main(world):
+        replication = replication_of(world, world.regions("east", "west", replication_lag="1s"))
+        async with replication:
+            await replication.write("a", 1)
+        async with replication:
+            outcome = await replication.promote_region_to_primary()
+        assert [change.key for change in outcome.lost] == ["a"]
+
+    simulate(main)
+
+
+def test_a_rejoin_that_fails_leaves_a_follower_what_it_was():
+    async def main(world, regions, replication):
+        regions["west"].lose()
+        with pytest.raises(RegionUnreachableError, match="west can't rejoin: west is lost"):
+            await replication.rejoin("west")
+        with pytest.raises(IndeterminateWriteError):  # it is waited for as before
+            await replication.write("a", 1)
+        regions["west"].restore()
+        await replication.wait_caught_up("west", "1m")
+
+    in_world(main, mode="synchronous")
 
 
 def test_a_store_that_breaks_breaks_the_replication():

@@ -112,6 +112,20 @@ def test_what_is_under_way_when_a_region_is_lost_is_lost():
     in_world(main)
 
 
+def test_no_more_changes_are_under_way_than_the_window_admits():
+    async def main(world, regions, replication):
+        for n in range(30):
+            await replication.write(n, n)
+        visible = []
+        for _ in range(16):
+            visible.append(len(await replication.keys(region="west")))
+            await world.clock.sleep(1)
+        return visible
+
+    visible = in_world(main, lag="4500ms", window=10, batch=4)
+    assert visible == [0] * 5 + [10] * 4 + [20] * 5 + [30] * 2
+
+
 def test_an_interrupted_stream_goes_on_in_order_and_applies_everything_once():
     async def main(world, regions, replication):
         applied = []

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from pytest_drdrill.durations import format_duration, parse_duration
     from pytest_drdrill.evidence.schema import load_schema
     from pytest_drdrill.failover import (
+        ActiveActiveCluster,
+        ActivePassiveCluster,
         FailoverError,
         FailoverEvent,
         FailoverFailed,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
         Prober,
         ProbeResult,
         Promoter,
+        RoutingTable,
         ServiceEndpoint,
         TrafficSwitch,
         WeightedSwitch,
@@ -125,6 +128,8 @@ _HOMES = {
     "durations": ("format_duration", "parse_duration"),
     "evidence.schema": ("load_schema",),
     "failover": (
+        "ActiveActiveCluster",
+        "ActivePassiveCluster",
         "FailoverError",
         "FailoverEvent",
         "FailoverFailed",
@@ -140,6 +145,7 @@ _HOMES = {
         "ProbeResult",
         "Prober",
         "Promoter",
+        "RoutingTable",
         "ServiceEndpoint",
         "TrafficSwitch",
         "WeightedSwitch",
@@ -181,6 +187,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "ActiveActiveCluster",
+    "ActivePassiveCluster",
     "BackupAlert",
     "BackupDamaged",
     "BackupError",
@@ -242,6 +250,7 @@ __all__ = [
     "RestoreResult",
     "RestoreTargetError",
     "RetentionPolicy",
+    "RoutingTable",
     "ServiceEndpoint",
     "ServiceTiers",
     "SimulatedEndpoint",

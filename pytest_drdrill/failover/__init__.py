@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from pytest_drdrill.late import names_of
 
 if TYPE_CHECKING:
+    from pytest_drdrill.failover.active_active import ActiveActiveCluster
+    from pytest_drdrill.failover.active_passive import ActivePassiveCluster
     from pytest_drdrill.failover.damping import FlapDamping
     from pytest_drdrill.failover.endpoint import HealthStatus, ServiceEndpoint
     from pytest_drdrill.failover.errors import (
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
         TrafficSwitch,
         WeightedSwitch,
     )
+    from pytest_drdrill.failover.routing import RoutingTable
 
 _HOMES = {
+    "active_active": ("ActiveActiveCluster",),
+    "active_passive": ("ActivePassiveCluster",),
     "damping": ("FlapDamping",),
     "endpoint": ("HealthStatus", "ServiceEndpoint"),
     "errors": (
@@ -44,9 +49,12 @@ _HOMES = {
     "manager": ("FailoverManager",),
     "prober": ("HttpProber", "ProbeResult", "Prober"),
     "protocols": ("Fencer", "FencingProof", "Promoter", "TrafficSwitch", "WeightedSwitch"),
+    "routing": ("RoutingTable",),
 }
 
 __all__ = [
+    "ActiveActiveCluster",
+    "ActivePassiveCluster",
     "FailoverError",
     "FailoverEvent",
     "FailoverFailed",
@@ -62,6 +70,7 @@ __all__ = [
     "ProbeResult",
     "Prober",
     "Promoter",
+    "RoutingTable",
     "ServiceEndpoint",
     "TrafficSwitch",
     "WeightedSwitch",

@@ -72,7 +72,7 @@ def decide(
         not_before: monotonic second before which no failback is tried, as one has failed.
     """
     if active is None or candidates[active].status is HealthStatus.UNHEALTHY:
-        trusted = [each if _trusted(each, now) else _UNTRUSTED for each in candidates]
+        trusted = [each if is_trusted(each, now) else _UNTRUSTED for each in candidates]
         target = first_healthy(trusted)
         if target is None:
             target = first_healthy(candidates)
@@ -96,7 +96,8 @@ def decide(
 _UNTRUSTED = Candidate(HealthStatus.UNKNOWN)
 
 
-def _trusted(candidate: Candidate, now: float) -> bool:
+def is_trusted(candidate: Candidate, now: float) -> bool:
+    """Whether its health counts, as it does not flap."""
     until = candidate.suppressed_until
     return until is None or until - now < RESOLUTION
 

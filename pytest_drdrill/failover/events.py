@@ -23,6 +23,12 @@ EventKind: TypeAlias = Literal[
     "no_healthy_endpoint",
     "failover_failed",
     "failover_undone",
+    "endpoint_added",
+    "endpoint_draining",
+    "endpoint_removed",
+    "panic_started",
+    "panic_ended",
+    "switch_failed",
     "callback_failed",
 ]
 
@@ -41,7 +47,11 @@ class FailoverEvent:
             sends it the traffic), ``failover`` (traffic left an endpoint that failed), ``failback``
             (traffic went back to a preferred one), ``no_healthy_endpoint`` (nothing is active any
             more), ``failover_failed`` (a switch did not succeed), ``failover_undone`` (one that was
-            done in part was undone, and the active one leads again) or ``callback_failed``.
+            done in part was undone, and the active one leads again), ``endpoint_added`` (traffic is
+            shared with it from now on), ``endpoint_draining``, ``endpoint_removed`` (no traffic
+            goes to it any more), ``panic_started`` (too few are healthy for health to count),
+            ``panic_ended``, ``switch_failed`` (a change of the rotation did not succeed) or
+            ``callback_failed``.
         endpoint: name of the endpoint that it is about; None where traffic moves, or nothing does.
         old: name of the endpoint that was active before, or None.
         new: name of the endpoint that is active from now on (that was to be, for

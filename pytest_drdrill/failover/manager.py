@@ -212,6 +212,9 @@ class FailoverManager(Monitor):
     def _name_of_active(self) -> str | None:
         return self._switching.name(self._switching.active)
 
+    def _gets_traffic(self, place: int) -> bool:
+        return self._switching.active == place
+
 
 class ManagerOptions(WatchOptions, total=False):
     """The settings of ``FailoverManager``, for whoever passes them on."""

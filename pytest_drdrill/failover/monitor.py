@@ -120,6 +120,19 @@ class Monitor:
         """
         return self._watched[self._place(endpoint)].tracker.status
 
+    def gets_traffic(self, endpoint: ServiceEndpoint | str) -> bool:
+        """Whether new requests go to an endpoint.
+
+        Raises:
+            ValueError: the endpoint, or its name, is none of those that are watched.
+        """
+        return self._gets_traffic(self._place(endpoint))
+
+    @property
+    def has_traffic(self) -> bool:
+        """Whether new requests go to any endpoint."""
+        return any(map(self._gets_traffic, range(len(self._watched))))
+
     def predicted_detection(
         self, endpoint: ServiceEndpoint | str | None = None
     ) -> tuple[timedelta, timedelta]:
@@ -257,6 +270,10 @@ class Monitor:
     def _name_of_active(self) -> str | None:
         """The name of the one endpoint that traffic goes to, where there is such a one."""
         return None
+
+    def _gets_traffic(self, place: int) -> bool:
+        """Whether an endpoint gets traffic, as far as is known."""
+        raise NotImplementedError
 
     # Checks come in.
 

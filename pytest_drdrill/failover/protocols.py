@@ -85,7 +85,9 @@ class WeightedSwitch(TrafficSwitch, Protocol):
     """A switch that shares traffic among several endpoints by their weights."""
 
     async def set_weight(self, endpoint: ServiceEndpoint, weight: int) -> None:
-        """Set the weight of an active endpoint; its share is that over the sum of all weights.
+        """Set the weight of an endpoint, active or about to be.
+
+        Its share of the traffic is that over the sum of the weights of all that are active.
 
         Args:
             endpoint: the endpoint.

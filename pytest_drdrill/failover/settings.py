@@ -36,15 +36,15 @@ def by_preference(endpoints: Iterable[ServiceEndpoint]) -> list[ServiceEndpoint]
     return sorted(found, key=lambda each: (each.priority is None, each.priority or 0))
 
 
-def threshold(name: str, value: object) -> int:
-    """A number of checks in a row, at least one.
+def threshold(name: str, value: object, *, of: str = "checks") -> int:
+    """A number of checks in a row, or of something else, at least one.
 
     Raises:
         TypeError: no whole number.
         ValueError: below one.
     """
     if type(value) is not int:
-        raise TypeError(f"{name} must be a whole number of checks, not {value!r}")
+        raise TypeError(f"{name} must be a whole number of {of}, not {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, not {value}")
     return value

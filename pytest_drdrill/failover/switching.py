@@ -69,6 +69,7 @@ class Switching:
     def begin(self) -> None:
         """Get ready for a new event loop."""
         self._wake = asyncio.Event()
+        self._takeover.begin()
 
     def reconsider(self) -> None:
         """Say that the health of an endpoint has changed."""

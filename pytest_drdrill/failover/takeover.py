@@ -9,6 +9,7 @@ from pytest_drdrill.failover.errors import FailoverFailed
 from pytest_drdrill.failover.protocols import FencingProof
 
 if TYPE_CHECKING:
+    from asyncio import Timeout
     from collections.abc import Awaitable, Callable, Sequence
 
     from pytest_drdrill.clock import Clock
@@ -52,11 +53,16 @@ class Takeover:
         self._step_timeout = step_timeout
         self._clock = clock
         self._record = record
-        # Dicts, for their order. A standby that was never promoted does not lead; but what the
-        # switch did before this, nobody knows.
+        # Dicts, for their order. A standby that was never promoted does not lead.
         self._may_lead = {} if fencer is None else {endpoints[0].name: endpoints[0]}
+        self._endpoints = endpoints
         self._leads: str | None = endpoints[0].name
-        self._may_serve = {} if switch is None else {each.name: each for each in endpoints}
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget where traffic goes: while nothing was watched, others may have changed that."""
+        served = () if self._switch is None else self._endpoints
+        self._may_serve = {each.name: each for each in served}
         self._serves: str | None = None
 
     @property
@@ -139,20 +145,40 @@ class Takeover:
         call: Callable[[ServiceEndpoint], Awaitable[Any]],
         endpoint: ServiceEndpoint,
     ) -> Any:
-        limit = self._clock.timeout(self._step_timeout)
-        try:
-            async with limit:
-                outcome = await call(endpoint)
-            if (
-                limit.expired()
-            ):  # some code swallows the cancellation; its answer is late all the same
-                raise TimeoutError  # noqa: TRY301 - one way out for both
-        except Exception as error:
-            why = str(error) or type(error).__name__
-            if limit.expired():
-                why = f"not done within {format_seconds(self._step_timeout)}"
-            raise FailoverFailed(f"{what} failed: {why}") from error
-        return outcome
+        return await run_step(what, lambda: call(endpoint), self._step_timeout, self._clock)
+
+
+async def run_step(
+    what: str, call: Callable[[], Awaitable[Any]], timeout_s: float, clock: Clock
+) -> Any:
+    """One call of a fencer, a promoter or a switch, bounded; returns what it returned.
+
+    Args:
+        what: it does, for the message.
+        call: makes it.
+        timeout_s: seconds that it may take.
+        clock: the clock.
+
+    Raises:
+        FailoverFailed: it raised, or its answer did not come in time.
+    """
+    limit = clock.timeout(timeout_s)
+    try:
+        async with limit:
+            outcome = await call()
+        # Some code swallows its cancellation; its answer is late all the same.
+        _refuse_late(limit)
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        if limit.expired():
+            why = f"not done within {format_seconds(timeout_s)}"
+        raise FailoverFailed(f"{what} failed: {why}") from error
+    return outcome
+
+
+def _refuse_late(limit: Timeout) -> None:
+    if limit.expired():
+        raise TimeoutError
 
 
 def _check(target: ServiceEndpoint, usable: Callable[[], bool], step: str) -> None:

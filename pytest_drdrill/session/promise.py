@@ -34,6 +34,8 @@ _KIND_OF_FIXTURE: dict[str, Kind] = {
     "differential_backup": "backup_restore",
     "backup_strategy": "backup_restore",
     "failover_manager": "failover",
+    "active_passive_cluster": "failover",
+    "active_active_cluster": "failover",
     "rto_timer": "rto",
     "rpo_timer": "rpo",
 }

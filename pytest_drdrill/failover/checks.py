@@ -122,6 +122,8 @@ async def check_forever(  # noqa: PLR0913, PLR0917 - wired once
         wait = start - clock.monotonic()
         if wait > 0:
             await clock.sleep(wait)
+        else:
+            start -= wait  # it starts late
         report(watched, await probe_in_time(watched, prober, clock))
         now = clock.monotonic()
         if fast_interval is not None and watched.tracker.in_transition:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
         FullBackupStrategy,
         IncrementalBackupStrategy,
     )
-    from pytest_drdrill.failover import FailoverManager
+    from pytest_drdrill.failover import (
+        ActiveActiveCluster,
+        ActivePassiveCluster,
+        FailoverManager,
+    )
     from pytest_drdrill.faults import FaultInjector
     from pytest_drdrill.measure import Canary, Drill, RPOTimer, RTOTimer
     from pytest_drdrill.objectives import Objectives
@@ -116,9 +120,28 @@ def simulated_endpoints(_dr_simulation: SimulatedWorld) -> Callable[..., list[Si
 @pytest.fixture
 def failover_manager(request: pytest.FixtureRequest) -> Callable[..., FailoverManager]:
     """Makes failover managers, for ``async with``; stopped with the drill at the latest."""
-    from pytest_drdrill.session.wiring import managers_of
+    from pytest_drdrill.failover import FailoverManager
+    from pytest_drdrill.session.wiring import monitors_of
 
-    return managers_of(request)
+    return monitors_of(request, FailoverManager)
+
+
+@pytest.fixture
+def active_passive_cluster(request: pytest.FixtureRequest) -> Callable[..., ActivePassiveCluster]:
+    """Makes clusters of a primary and a secondary, for ``async with``; stopped with the drill."""
+    from pytest_drdrill.failover import ActivePassiveCluster
+    from pytest_drdrill.session.wiring import monitors_of
+
+    return monitors_of(request, ActivePassiveCluster)
+
+
+@pytest.fixture
+def active_active_cluster(request: pytest.FixtureRequest) -> Callable[..., ActiveActiveCluster]:
+    """Makes clusters whose healthy endpoints share the traffic; stopped with the drill."""
+    from pytest_drdrill.failover import ActiveActiveCluster
+    from pytest_drdrill.session.wiring import monitors_of
+
+    return monitors_of(request, ActiveActiveCluster)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ import pytest
 from pytest_drdrill.fixtures import (
     _dr_repeat,
     _dr_simulation,
+    active_active_cluster,
+    active_passive_cluster,
     backup_strategy,
     canary,
     differential_backup,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = [
     "_dr_repeat",
     "_dr_simulation",
+    "active_active_cluster",
+    "active_passive_cluster",
     "backup_strategy",
     "canary",
     "differential_backup",

@@ -41,10 +41,22 @@ def examples(pytester):
     return run
 
 
+LIAR = """
+import pytest_drdrill
+@pytest.fixture
+def active_passive_cluster(active_passive_cluster):
+    class Liar:
+        async def fence(self, endpoint):
+            return pytest_drdrill.FencingProof("lease_expired", "surely")
+    return lambda *nodes, **parts: active_passive_cluster(*nodes, **parts | {"fencer": Liar()})
+"""
+
+
 def test_every_example_passes_with_figures_that_were_measured(examples):
     result, drills = examples()
-    result.assert_outcomes(passed=17)
-    assert {drill["tier"] for drill in drills.values()} == {"critical", "important", "standard"}
+    result.assert_outcomes(passed=19)
+    tiers = {drill["tier"] for drill in drills.values()}
+    assert tiers - {None} == {"critical", "important", "standard"}
 
     ransomware = drills["test_files_come_back_after_ransomware"]
     metrics = {metric["name"]: metric["value"] for metric in ransomware["metrics"]}
@@ -101,6 +113,15 @@ def test_every_example_passes_with_figures_that_were_measured(examples):
         found = [round(each["actual_s"], 1) for each in region["rto"]["outages"]]
         assert found == [10 + orders_take, 10.2 + orders_take]
 
+    split = drills["test_at_no_instant_do_two_nodes_accept_writes"]
+    # The lease was renewed a second before the partition, so it held for nine more: ten writes a
+    # second, of which those that came after the partition were not copied.
+    assert split["rto"]["actual_s"] == 9
+    assert (split["rpo"]["acknowledged"], split["rpo"]["lost"]) == (140, 90)
+    assert split["rpo"]["actual_s"] == 8.9
+    refused = drills["test_without_proof_nothing_is_promoted"]
+    assert refused["metrics"][0]["value"] > 100
+
 
 SABOTAGE = {
     "replication lags behind": (
@@ -117,6 +138,8 @@ def lagging(monkeypatch):
     monkeypatch.setattr(VirtualLoop, "call_later", late)
 """,
     ),
+    "fencer lies to a writer": ("test_at_no_instant_do_two_nodes_accept_writes", LIAR),
+    "fencer lies without a lease store": ("test_without_proof_nothing_is_promoted", LIAR),
     "traffic goes back at once": (
         "test_traffic_leaves_a_flapping_primary_once",
         """
@@ -278,5 +301,5 @@ def test_examples_can_go_red(examples, what):
     name, conftest = SABOTAGE[what]
     result, drills = examples("-k", name.partition("[")[0], sabotage=conftest)
     selected = len(drills)
-    result.assert_outcomes(failed=1, passed=selected - 1, deselected=17 - selected)
+    result.assert_outcomes(failed=1, passed=selected - 1, deselected=19 - selected)
     assert drills[name]["verdict"] == "failed"

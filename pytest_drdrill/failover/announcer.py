@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from pytest_drdrill.failover.endpoint import ServiceEndpoint
 
     FailoverCallback: TypeAlias = Callable[[ServiceEndpoint | None, ServiceEndpoint | None], object]
-    Move: TypeAlias = tuple[ServiceEndpoint | None, ServiceEndpoint | None]
+    RotationCallback: TypeAlias = Callable[
+        [tuple[ServiceEndpoint, ...], tuple[ServiceEndpoint, ...]], object
+    ]
+    Move: TypeAlias = tuple[object, object]
 
 
 class Announcer:
@@ -29,10 +32,10 @@ class Announcer:
     def __init__(self, failed: Callable[[str, Move], None], clock: Clock) -> None:
         self._failed = failed
         self._clock = clock
-        self._callbacks: list[FailoverCallback] = []
+        self._callbacks: list[Callable[..., object]] = []
         self._moves: asyncio.Queue[Move] = asyncio.Queue()
 
-    def add(self, callback: FailoverCallback) -> None:
+    def add(self, callback: Callable[..., object]) -> None:
         """Have a callback told of all moves from now on."""
         self._callbacks.append(callback)
 
@@ -74,5 +77,5 @@ class Announcer:
                 self._failed(reason, (None, None))
 
 
-def _name(callback: FailoverCallback) -> str:
+def _name(callback: Callable[..., object]) -> str:
     return getattr(callback, "__qualname__", None) or repr(callback)

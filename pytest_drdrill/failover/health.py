@@ -48,3 +48,10 @@ class HealthTracker:
     def steady(self) -> bool:
         """Whether the last checks alone would bring it back: what traffic returns to must be."""
         return self.successes >= self.recovery_threshold
+
+    @property
+    def in_transition(self) -> bool:
+        """Whether the last check was a step towards another status, with more steps to go."""
+        if self.status is HealthStatus.UNHEALTHY:
+            return self.successes > 0
+        return self.failures > 0

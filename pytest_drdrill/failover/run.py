@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_drdrill.failover.crew import Crew
 from pytest_drdrill.failover.errors import MonitoringFailed, NotMonitoringError
@@ -14,7 +14,30 @@ if TYPE_CHECKING:
     from pytest_drdrill.clock import Clock
     from pytest_drdrill.failover.announcer import Announcer
     from pytest_drdrill.failover.prober import Prober
-    from pytest_drdrill.failover.switching import Switching
+
+
+class Conductor(Protocol):
+    """Who decides what the health of endpoints means for the traffic."""
+
+    def begin(self) -> None:
+        """Get ready for a new event loop."""
+        ...
+
+    def reconsider(self) -> None:
+        """Say that the health of an endpoint has changed."""
+        ...
+
+    def release(self, error: Callable[[], Exception]) -> None:
+        """Let everyone who waits go, each with an error of its own."""
+        ...
+
+    async def decide_forever(self, first_done: Callable[[], None]) -> None:
+        """Make every change that is needed, until cancelled.
+
+        Args:
+            first_done: called when all that was needed at first was done, or could not be.
+        """
+        ...
 
 
 class Run:
@@ -22,7 +45,7 @@ class Run:
 
     Args:
         endpoints: how many endpoints must be checked for the first round to be complete.
-        switching: whose waiters are let go at the end.
+        conductor: whose waiters are let go at the end.
         announcer: who has ``patience`` seconds at the end to tell what is still untold.
         patience: that time.
         prober: closed at the end.
@@ -34,6 +57,7 @@ class Run:
         workers: the tasks that check and decide.
         announcers: the task that calls the callbacks.
         first_round: done when every endpoint has been checked once.
+        first_decision: done when the first decision was made, and acted upon.
         error: what broke the monitor, or None.
     """
 
@@ -41,7 +65,7 @@ class Run:
         self,
         *,
         endpoints: int,
-        switching: Switching,
+        conductor: Conductor,
         announcer: Announcer,
         patience: float,
         prober: Prober,
@@ -50,7 +74,7 @@ class Run:
     ) -> None:
         self.loop = running_loop("be started")
         self._unchecked = endpoints
-        self._switching = switching
+        self._conductor = conductor
         self._announcer = announcer
         self._patience = patience
         self._prober = prober
@@ -58,9 +82,10 @@ class Run:
         self.workers = Crew(self._broken, clock)
         self.announcers = Crew(self._broken, clock)
         self.first_round: asyncio.Future[None] = self.loop.create_future()
+        self.first_decision: asyncio.Future[None] = self.loop.create_future()
         self.error: BaseException | None = None
         self._over: asyncio.Future[None] | None = None
-        switching.begin()
+        conductor.begin()
         announcer.begin()
 
     @property
@@ -73,6 +98,11 @@ class Run:
         self._unchecked -= 1
         if not self._unchecked and not self.first_round.done():
             self.first_round.set_result(None)
+
+    def decided_once(self) -> None:
+        """Say that the first decision was made."""
+        if not self.first_decision.done():
+            self.first_decision.set_result(None)
 
     def check_loop(self, purpose: str) -> None:
         """Make sure that the caller runs in the loop of this run.
@@ -114,10 +144,11 @@ class Run:
         self.workers.cancel()
 
     def _let_go(self, error: Callable[[], Exception]) -> None:
-        self._switching.release(error)
-        if not self.first_round.done():
-            self.first_round.set_exception(error())
-            self.first_round.exception()  # whoever started may be gone: this marks it as seen
+        self._conductor.release(error)
+        for first in (self.first_round, self.first_decision):
+            if not first.done():
+                first.set_exception(error())
+                first.exception()  # whoever started may be gone: this marks it as seen
 
 
 def running_loop(purpose: str) -> asyncio.AbstractEventLoop:

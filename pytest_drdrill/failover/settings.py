@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, get_args
 
 from pytest_drdrill.durations import format_duration, parse_duration
+from pytest_drdrill.failover.damping import FlapDamping
 from pytest_drdrill.failover.decision import Failback
 from pytest_drdrill.failover.endpoint import ServiceEndpoint
 
@@ -35,15 +36,15 @@ def by_preference(endpoints: Iterable[ServiceEndpoint]) -> list[ServiceEndpoint]
     return sorted(found, key=lambda each: (each.priority is None, each.priority or 0))
 
 
-def threshold(name: str, value: object) -> int:
-    """A number of checks in a row, at least one.
+def threshold(name: str, value: object, *, of: str = "checks") -> int:
+    """A number of checks in a row, or of something else, at least one.
 
     Raises:
         TypeError: no whole number.
         ValueError: below one.
     """
     if type(value) is not int:
-        raise TypeError(f"{name} must be a whole number of checks, not {value!r}")
+        raise TypeError(f"{name} must be a whole number of {of}, not {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, not {value}")
     return value
@@ -79,6 +80,45 @@ def jitter(value: str | timedelta, interval: timedelta) -> timedelta:
             f"the check_interval of {format_duration(interval)}"
         )
     return parsed
+
+
+def fast_interval(value: str | timedelta | None, interval: timedelta) -> timedelta | None:
+    """The interval while an endpoint is in transition, at most the usual one; None: the same.
+
+    Raises:
+        TypeError: no text and no timedelta.
+        ValueError: no duration, zero, or longer than the interval.
+    """
+    if value is None:
+        return None
+    parsed = duration("fast_interval", value)
+    if parsed > interval:
+        raise ValueError(
+            f"fast_interval of {format_duration(parsed)} is longer than "
+            f"the check_interval of {format_duration(interval)}"
+        )
+    return parsed
+
+
+def part(name: str, value: object, kind: type, methods: str) -> None:
+    """Make sure that a part can do what it is for; None is no part, and is fine.
+
+    Raises:
+        TypeError: it can't.
+    """
+    if value is not None and (isinstance(value, type) or not isinstance(value, kind)):
+        raise TypeError(f"{name} must have {methods}, asynchronous, not be {value!r}")
+
+
+def damping(value: object) -> FlapDamping | None:
+    """The flap damping, or None for none.
+
+    Raises:
+        TypeError: something else.
+    """
+    if value is None or isinstance(value, FlapDamping):
+        return value
+    raise TypeError(f"flap_damping must be a FlapDamping, not {value!r}")
 
 
 def failback_after(policy: Failback, delay: str | timedelta | None) -> float | None:

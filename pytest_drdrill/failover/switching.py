@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pytest_drdrill.durations import format_duration
 from pytest_drdrill.failover.decision import decide, first_healthy
+from pytest_drdrill.failover.endpoint import HealthStatus
 from pytest_drdrill.failover.errors import FailoverFailed, FailoverTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from pytest_drdrill.clock import Clock
     from pytest_drdrill.failover.checks import WatchedEndpoint
     from pytest_drdrill.failover.endpoint import ServiceEndpoint
-    from pytest_drdrill.failover.events import EventKind
+    from pytest_drdrill.failover.events import EventKind, Record
+    from pytest_drdrill.failover.takeover import Takeover
 
 
-class Record(Protocol):
-    """Where what happens is written down."""
-
-    def __call__(
-        self, kind: EventKind, *, old: str | None = None, new: str | None = None, reason: str = ""
-    ) -> None:
-        """Record one event, now."""
-        ...
+_MOST_DOUBLINGS = 6
 
 
 class Switching:
@@ -41,7 +36,7 @@ class Switching:
         retry_after: seconds after which a switch that failed is tried again.
         clock: the clock.
         record: where events go.
-        activate: makes an endpoint take over; raises when that failed.
+        takeover: makes an endpoint take over.
         announce: told of each change after it was made.
     """
 
@@ -53,7 +48,7 @@ class Switching:
         retry_after: float,
         clock: Clock,
         record: Record,
-        activate: Callable[[ServiceEndpoint, ServiceEndpoint], Awaitable[None]],
+        takeover: Takeover,
         announce: Callable[[tuple[ServiceEndpoint | None, ServiceEndpoint | None]], None],
     ) -> None:
         self._watched = watched
@@ -61,10 +56,12 @@ class Switching:
         self._retry_after = retry_after
         self._clock = clock
         self._record = record
-        self._activate = activate
+        self._takeover = takeover
         self._announce = announce
         self.active: int | None = 0
-        self._last_active = 0
+        self._unfinished: int | None = None
+        self._failed_failbacks = 0
+        self._no_failback_before = 0.0
         self._wake = asyncio.Event()
         self._orders: list[asyncio.Future[None]] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
@@ -72,6 +69,7 @@ class Switching:
     def begin(self) -> None:
         """Get ready for a new event loop."""
         self._wake = asyncio.Event()
+        self._takeover.begin()
 
     def reconsider(self) -> None:
         """Say that the health of an endpoint has changed."""
@@ -127,7 +125,7 @@ class Switching:
         self._wake.set()
         await order
 
-    async def decide_forever(self) -> None:
+    async def decide_forever(self, first_done: Callable[[], None]) -> None:
         """Make every change that health, time and operators ask for, until cancelled."""
         while True:
             self._wake.clear()
@@ -137,6 +135,7 @@ class Switching:
                 if order in self._orders:
                     self._orders.remove(order)
             ask_again_in = await self._follow_health()
+            first_done()
             with contextlib.suppress(TimeoutError):
                 async with self._clock.timeout(ask_again_in):
                     await self._wake.wait()
@@ -144,9 +143,16 @@ class Switching:
     async def _follow_health(self) -> float | None:
         candidates = [each.candidate for each in self._watched]
         now = self._clock.monotonic()
-        decision = decide(candidates, self.active, self._failback_after, now)
+        decision = decide(
+            candidates, self.active, self._failback_after, now, self._no_failback_before
+        )
         if decision.kind == "stay":
-            return decision.ask_again_in
+            if self._takeover.is_complete(self.endpoint(self.active)):
+                return decision.ask_again_in
+            if not await self._complete():
+                return self._retry_after
+            self._wake.set()  # time has passed: decide anew
+            return None
         new = self.name(decision.target)
         if self.active is None:
             reason = f"{new} is healthy, and no endpoint was active"
@@ -156,9 +162,11 @@ class Switching:
             reason = f"{self.name(self.active)} is unhealthy"
             reason += ", and no other endpoint is healthy" if new is None else ""
         failed = await self._move(decision.target, decision.kind, reason)
-        if failed is not None:
+        if failed is not None and decision.kind == "failover":
             return self._retry_after
-        self._wake.set()  # decide anew: the next change may be a matter of time alone
+        # Decide anew: the next change may be a matter of time alone, and what a failed failback has
+        # begun is to be undone at once.
+        self._wake.set()
         return None
 
     async def _obey(self, order: asyncio.Future[None]) -> None:
@@ -183,24 +191,31 @@ class Switching:
         else:
             order.set_exception(error)
 
+    async def _complete(self) -> bool:
+        """Have the active endpoint lead and serve alone, as it may not; returns whether it does."""
+        active, unfinished = self.name(self.active), self._unfinished
+        why = "the traffic goes to whom the manager names"
+        if unfinished not in (None, self.active):
+            why = f"the switch to {self.name(unfinished)} that was begun is undone"
+        if await self._take_over(self.active, old=active, reason=why) is not None:
+            return False
+        self._unfinished = None
+        if unfinished not in (None, self.active):
+            self._record("failover_undone", old=self.name(unfinished), new=active)
+        return True
+
     async def _move(self, target: int | None, kind: EventKind, reason: str) -> Exception | None:
         """Change the active endpoint, last of all; returns why it could not be done."""
         old, new = self.name(self.active), self.name(target)
+        self._unfinished = self.active if target is None else target
+        error = await self._take_over(target, old=old, reason=reason)
+        if kind == "failback":
+            self._count_failback(failed=error is not None)
+        if error is not None:
+            return error
+        self._unfinished = None
         if target is None:
             kind = "no_healthy_endpoint"
-        else:
-            was, will_be = self._watched[self._last_active], self._watched[target]
-            try:
-                await self._activate(was.endpoint, will_be.endpoint)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the switch has failed
-                why = f"{reason}; but {str(error) or type(error).__name__}"
-                self._record("failover_failed", old=old, new=new, reason=why)
-                return error
-            except asyncio.CancelledError:
-                why = f"{reason}; but the monitoring ended in mid-switch"
-                self._record("failover_failed", old=old, new=new, reason=why)
-                raise
-            self._last_active = target
         move = (self.endpoint(self.active), self.endpoint(target))
         self.active = target
         self._record(kind, old=old, new=new, reason=reason)
@@ -209,3 +224,33 @@ class Switching:
             if place == target and not future.done():
                 future.set_result(None)
         return None
+
+    async def _take_over(
+        self, target: int | None, *, old: str | None, reason: str
+    ) -> Exception | None:
+        new = self.name(target)
+
+        def usable() -> bool:
+            if target is None:
+                return True
+            return self._watched[target].tracker.status is not HealthStatus.UNHEALTHY
+
+        try:
+            await self._takeover.to(self.endpoint(target), usable)
+        except FailoverFailed as error:
+            self._record("failover_failed", old=old, new=new, reason=f"{reason}; but {error}")
+            return error
+        except asyncio.CancelledError:
+            why = f"{reason}; but the monitoring ended in mid-switch"
+            self._record("failover_failed", old=old, new=new, reason=why)
+            raise
+        return None
+
+    def _count_failback(self, *, failed: bool) -> None:
+        """Make automatic failbacks rarer while they fail: each may interrupt the service."""
+        if not failed:
+            self._failed_failbacks, self._no_failback_before = 0, 0.0
+            return
+        wait = self._retry_after * 2 ** min(self._failed_failbacks, _MOST_DOUBLINGS)
+        self._failed_failbacks += 1
+        self._no_failback_before = self._clock.monotonic() + wait

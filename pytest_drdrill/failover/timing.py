@@ -32,6 +32,11 @@ class CheckGrid:
         """
         return max(slot + 1, int((now - self.start) // self.interval))
 
+    def slot_at(self, moment: float) -> int:
+        """The last check that this grid has at a moment or before it."""
+        # A part in a million of the interval is what sums of floats are off by, and no more.
+        return int((moment - self.start) / self.interval + 1e-6)
+
 
 def phase(seed: int | str, name: str, jitter: timedelta) -> float:
     """Seconds by which an endpoint's checks are shifted, from 0 to the jitter; same seed, same."""
@@ -41,8 +46,15 @@ def phase(seed: int | str, name: str, jitter: timedelta) -> float:
 
 
 def detection_bounds(
-    failure_threshold: int, interval: timedelta, timeout: timedelta, jitter: timedelta
+    failure_threshold: int,
+    interval: timedelta,
+    timeout: timedelta,
+    jitter: timedelta,
+    fast_interval: timedelta | None = None,
 ) -> tuple[timedelta, timedelta]:
     """Shortest and longest time from a disaster to its detection; see ``predicted_detection``."""
-    shortest = (failure_threshold - 1) * interval - jitter
-    return max(shortest, timedelta(0)), failure_threshold * interval + timeout + jitter
+    more = failure_threshold - 1
+    fast = interval if fast_interval is None else fast_interval
+    # Checks of one endpoint never overlap, so a slow one makes the next one late.
+    longest = interval + more * max(fast, timeout) + timeout + jitter
+    return max(more * fast - jitter, timedelta(0)), longest

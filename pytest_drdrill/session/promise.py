@@ -36,6 +36,8 @@ _KIND_OF_FIXTURE: dict[str, Kind] = {
     "failover_manager": "failover",
     "canary": "rpo",
     "replication": "replication",
+    "active_passive_cluster": "failover",
+    "active_active_cluster": "failover",
     "rto_timer": "rto",
     "rpo_timer": "rpo",
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_drdrill.backup import BackupStrategy
 from pytest_drdrill.durations import format_duration
-from pytest_drdrill.failover import FailoverManager
+from pytest_drdrill.failover.monitor import Monitor
 from pytest_drdrill.faults import FaultInjector
 from pytest_drdrill.replication import CrossRegionReplication
 from pytest_drdrill.session.runner import RUN
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_drdrill.failover import FailoverEvent, ServiceEndpoint
+    from pytest_drdrill.failover import FailoverEvent
+    from pytest_drdrill.measure import Drill
     from pytest_drdrill.replication import Region, ReplicationEvent
     from pytest_drdrill.session.run import DrillRun
+
+_RESOLUTION = timedelta(microseconds=1)
 
 _Strategy = TypeVar("_Strategy", bound=BackupStrategy)
 
@@ -31,14 +35,19 @@ def backup_of(request: pytest.FixtureRequest, kind: type[_Strategy]) -> _Strateg
     return kind() if run is None else kind(clock=run.drill.clock, on_event=run.drill.event)
 
 
-def managers_of(request: pytest.FixtureRequest) -> Callable[..., FailoverManager]:
-    """A factory of failover managers on the drill's clock; its timeline shows what they did.
+_Monitor = TypeVar("_Monitor", bound=Monitor)
+
+
+def monitors_of(
+    request: pytest.FixtureRequest, kind: Callable[..., _Monitor]
+) -> Callable[..., _Monitor]:
+    """A factory of managers or clusters on the drill's clock; its timeline shows what they did.
 
     In virtual time they check in memory, and their chance is that of the world.
     """
     run = _running(request)
 
-    def make(endpoints: Iterable[ServiceEndpoint], *args: Any, **settings: Any) -> FailoverManager:
+    def make(*args: Any, **settings: Any) -> _Monitor:
         world = active_world()
         if world is not None:
             from pytest_drdrill.simulation import SimulatedProber  # only for simulated drills
@@ -46,18 +55,18 @@ def managers_of(request: pytest.FixtureRequest) -> Callable[..., FailoverManager
             parts = {"prober": SimulatedProber(), "clock": world.clock, "seed": world.seed}
             settings = parts | settings
         if run is None:
-            return FailoverManager(endpoints, *args, **settings)
+            return kind(*args, **settings)
         settings.setdefault("clock", run.drill.clock)
         own = settings.pop("on_event", None)
 
         def told(event: FailoverEvent) -> None:
-            _tell(run, manager, event)
+            _tell(run, monitor, event)
             if own is not None:
                 own(event)
 
-        manager = FailoverManager(endpoints, *args, on_event=told, **settings)
-        run.at_body_end.append(lambda: _stop(manager))
-        return manager
+        monitor = kind(*args, on_event=told, **settings)
+        run.at_body_end.append(lambda: _stop(monitor))
+        return monitor
 
     return make
 
@@ -109,7 +118,7 @@ def _running(request: pytest.FixtureRequest) -> DrillRun | None:
     return run
 
 
-def _tell(run: DrillRun, manager: FailoverManager, event: FailoverEvent) -> None:
+def _tell(run: DrillRun, monitor: Monitor, event: FailoverEvent) -> None:
     drill = run.drill
     moved = ""
     if event.old is not None or event.new is not None:
@@ -117,17 +126,23 @@ def _tell(run: DrillRun, manager: FailoverManager, event: FailoverEvent) -> None
     parts = (event.endpoint or "", moved, event.reason)
     detail = ": ".join(part for part in parts if part)
     if event.kind == "monitoring_started":
-        least, most = (format_duration(span) for span in manager.predicted_detection())
-        detail += f"; should it fail, it is noticed after {least} to {most}"
+        least, most = (format_duration(span) for span in monitor.predicted_detection())
+        detail += "; " if detail else ""
+        detail += f"should it fail, it is noticed after {least} to {most}"
+    # Of a spare that was down all along, nobody notices the outage.
+    noticed = (
+        event.kind == "endpoint_unhealthy"
+        and drill.rto.in_outage
+        and (monitor.gets_traffic(event.endpoint or "") or not monitor.has_traffic)
+    )
+    if noticed:
+        detail += _beside_prediction(drill, monitor, event)
     name = event.kind.replace("_", " ")
     drill.timeline.record(name, detail, at=event.monotonic)
     if run.world is not None:
         run.world.trace.add(event.monotonic, "failover manager", name, detail)
-    if event.kind == "endpoint_unhealthy" and drill.rto.in_outage:
-        active = manager.get_active_endpoint()
-        # Of a spare that was down all along, nobody notices the outage.
-        if active is None or active.name == event.endpoint:
-            drill.rto.detected()
+    if noticed:
+        drill.rto.detected()
 
 
 def _tell_of_regions(
@@ -159,12 +174,26 @@ def _stop_replication(replication: CrossRegionReplication) -> None:
         loop.run_until_complete(replication.stop_replication())
 
 
-def _stop(manager: FailoverManager) -> None:
-    """Stop a manager that the body left running, in the loop it runs in.
+def _beside_prediction(drill: Drill, monitor: Monitor, event: FailoverEvent) -> str:
+    """How long the detection took, beside the time that was predicted for it."""
+    took = timedelta(seconds=event.monotonic - drill.timeline.disasters[-1].at)
+    least, most = monitor.predicted_detection(event.endpoint)
+    if took < least - _RESOLUTION:
+        where = "sooner than predicted:"
+    elif took > most + _RESOLUTION:
+        where = "later than predicted:"
+    else:
+        where = "as predicted:"
+    bounds = f"{format_duration(least)} to {format_duration(most)}"
+    return f"; {format_duration(took)} after the disaster, {where} {bounds}"
+
+
+def _stop(monitor: Monitor) -> None:
+    """Stop a manager or a cluster that the body left running, in the loop it runs in.
 
     Raises:
         MonitoringFailed: it had broken, so nothing that it said since can be relied on.
     """
-    loop = manager.loop
+    loop = monitor.loop
     if loop is not None and not (loop.is_closed() or loop.is_running()):
-        loop.run_until_complete(manager.stop_monitoring())
+        loop.run_until_complete(monitor.stop_monitoring())

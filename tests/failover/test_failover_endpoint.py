@@ -105,6 +105,14 @@ def test_an_endpoint_is_a_value_and_a_subclass_may_have_state():
         ([A], {"check_interval": "often"}, ValueError, "check_interval: 'often' is no duration"),
         ([A], {"check_interval": "0s"}, ValueError, "check_interval must be above zero"),
         ([A], {"jitter": "31s"}, ValueError, "jitter of 31s is longer than the check_interval"),
+        (
+            [A],
+            {"fast_interval": "31s"},
+            ValueError,
+            "fast_interval of 31s is longer than the check",
+        ),
+        ([A], {"fast_interval": "0s"}, ValueError, "fast_interval must be above zero"),
+        ([A], {"flap_damping": "15m"}, TypeError, "flap_damping must be a FlapDamping, not '15m'"),
         ([A], {"failback": "later"}, ValueError, "'automatic', 'delayed', 'manual', not 'later'"),
         ([A], {"failback": "delayed"}, ValueError, "needs a failback_delay"),
         ([A], {"failback_delay": "5m"}, ValueError, "no meaning with failback='automatic'"),
@@ -158,7 +166,9 @@ def test_without_a_running_loop_the_error_says_so():
 
 def test_the_exports_are_all_there_is_and_each_is_documented():
     assert room.__all__ == sorted(room.__all__)
-    assert set(room._HOMES) == set(room.__all__) <= set(dir(room))
+    homes = [name for names in room._HOMES.values() for name in names]
+    assert sorted(homes) == sorted(room.__all__)
+    assert set(room.__all__) <= set(dir(room))
     for name in room.__all__:
         value = getattr(room, name)
         assert value.__doc__, name

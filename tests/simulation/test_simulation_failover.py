@@ -1,9 +1,10 @@
 """The real failover manager over the simulated world: nothing of it is written for simulation."""
 
 import asyncio
+import random
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_drdrill import (
@@ -132,45 +133,96 @@ def test_the_same_world_does_the_same_again_and_another_seed_does_not():
     assert events(6) != first
 
 
-@given(
-    threshold=st.integers(1, 5),
-    interval_ms=st.integers(100, 60_000),
-    timeout_ms=st.integers(1, 90_000),
-    offset=st.floats(0, 3),
-    how=st.sampled_from(["refused", "silent"]),
-    jitter=st.sampled_from([0.0, 0.1, 1.0]),
-    seed=st.integers(0, 100),
-)
-@example(3, 30_000, 5_000, 1 + 1e-6, "silent", 0.0, 0)  # just after a check: the longest
-@example(3, 30_000, 5_000, 1 - 1e-6, "refused", 0.0, 0)  # just before one: the shortest
-def test_detection_lies_within_the_formula(
-    threshold, interval_ms, timeout_ms, offset, how, jitter, seed
-):
-    async def main(world):
-        a, b = world.endpoints("a", "b", timeout=f"{timeout_ms}ms")
-        manager = manager_of(
-            world,
-            [a, b],
-            failure_threshold=threshold,
-            check_interval=f"{interval_ms}ms",
-            jitter=f"{int(jitter * interval_ms)}ms",
-        )
-        async with manager:
-            begun = world.clock.monotonic()
-            await world.clock.sleep(offset * interval_ms / 1000)
-            struck = world.clock.monotonic()
-            a.fail(how)
-            await manager.wait_until_active(b)
-        least, most = (span.total_seconds() for span in manager.predicted_detection(a))
-        found = world.clock.monotonic() - struck
-        assert least - 1e-6 <= found <= most + 1e-6
-        return begun, found, least, most
+def settings_by(number):
+    """Settings of one manager, and when in the round of its checks what happens to its primary.
 
-    _, found, least, most = simulate(main, seed=seed)
-    if offset == 1 + 1e-6 and not jitter:
-        assert found == pytest.approx(most, abs=1e-4)
-    if offset == 1 - 1e-6 and not jitter:
-        assert found == pytest.approx(least, abs=1e-4)
+    ``number(least, most)`` draws.
+    """
+    interval = number(100, 60_000)
+    # Just after a check, just before one, or somewhere: so both ends are met.
+    offset = (1, interval * 1000 - 1, number(1, interval * 1000 - 1))
+    return {
+        "threshold": number(1, 6),
+        "interval": interval,
+        "fast": (None, number(1, interval))[number(0, 1)],
+        "timeout": (number(1, 1_000), number(1, 90_000))[number(0, 1)],
+        "jitter": (0, number(0, interval))[number(0, 1)],
+        "offset": offset[number(0, 2)],
+        "how": ("refused", "silent")[number(0, 1)],
+    }
+
+
+async def detection(world, name, drawn):
+    """How long a detection took, and its bounds, in microseconds."""
+    a, b = world.endpoints(f"a{name}", f"b{name}", timeout=f"{drawn['timeout']}ms")
+    manager = manager_of(
+        world,
+        [a, b],
+        failure_threshold=drawn["threshold"],
+        check_interval=f"{drawn['interval']}ms",
+        fast_interval=drawn["fast"] and f"{drawn['fast']}ms",
+        jitter=f"{drawn['jitter']}ms",
+    )
+    async with manager:
+        begun = manager.events[0].monotonic
+        since = world.clock.monotonic() - begun  # a start takes the jitter
+        rounds = 1 + int(since * 1000 // drawn["interval"])
+        await world.clock.sleep(rounds * drawn["interval"] / 1000 + drawn["offset"] / 1e6 - since)
+        struck = world.clock.monotonic()
+        a.fail(drawn["how"])
+        await manager.wait_until_active(b)
+    least, most = (span.total_seconds() for span in manager.predicted_detection(a))
+    return [round(each * 1e6) for each in (world.clock.monotonic() - struck, least, most)]
+
+
+SLOW = {"threshold": 3, "interval": 30_000, "fast": None, "timeout": 5_000, "jitter": 0}
+FAST = SLOW | {"fast": 1_000}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "found"),
+    [
+        (SLOW | {"offset": 1, "how": "silent"}, 95),
+        (SLOW | {"offset": 29_999_999, "how": "refused"}, 60),
+        (FAST | {"offset": 1, "how": "silent"}, 45),
+        (FAST | {"offset": 29_999_999, "how": "refused"}, 2),
+        (FAST | {"timeout": 500, "offset": 1, "how": "silent"}, 32.5),
+    ],
+)
+def test_both_ends_of_the_formula_are_met(drawn, found):
+    took, least, most = simulate(lambda world: detection(world, "", drawn))
+    assert took == pytest.approx(found * 1e6, abs=2)
+    assert abs(took - (least if drawn["how"] == "refused" else most)) <= 2
+
+
+def check_detection(drawn, took, least, most):
+    assert least - 2 <= took <= most + 2, drawn
+    if drawn["how"] == "refused" and not drawn["jitter"]:  # which costs no timeout
+        most = drawn["interval"] + (drawn["threshold"] - 1) * (drawn["fast"] or drawn["interval"])
+        assert took <= most * 1000 + 2, drawn
+
+
+@given(st.data())
+def test_detection_lies_within_the_formula(data):
+    drawn = settings_by(lambda least, most: data.draw(st.integers(least, most)))
+    check_detection(drawn, *simulate(lambda world: detection(world, "", drawn)))
+
+
+def test_ten_thousand_detections_lie_within_the_formula_and_touch_both_ends():
+    shares = []
+    for seed in range(100):
+        drawn = [settings_by(random.Random(f"{seed}:{each}").randint) for each in range(100)]
+
+        async def main(world, drawn=drawn):
+            return await asyncio.gather(*(detection(world, *each) for each in enumerate(drawn)))
+
+        for each, found in zip(drawn, simulate(main, seed=seed), strict=True):
+            check_detection(each, *found)
+            took, least, most = found
+            shares.append((took - least) / (most - least))
+    assert len(shares) == 10_000
+    assert min(shares) < 1e-6
+    assert max(shares) > 1 - 1e-6
 
 
 def test_a_month_of_checks_is_a_matter_of_moments():

@@ -18,6 +18,7 @@ from pytest_drdrill.measure.verdicts import (
     NotRecovered,
     ObjectiveNotMeasured,
     PreconditionNotMet,
+    ReplayDiffers,
     RPOExceeded,
     RTOExceeded,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "RPOTimer",
     "RTOExceeded",
     "RTOTimer",
+    "ReplayDiffers",
     "Timeline",
     "WriteLedger",
 ]

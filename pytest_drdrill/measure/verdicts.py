@@ -45,6 +45,10 @@ class ObjectiveNotMeasured(DrillFailure):
     """An objective was declared, by the drill or its tier, and nothing measured it."""
 
 
+class ReplayDiffers(DrillFailure):
+    """A simulated drill went another way with the same seed, so no run of it can be replayed."""
+
+
 class PreconditionNotMet(unittest.SkipTest):
     """What a drill needs before it can begin does not hold: the drill is not verified.
 
@@ -63,6 +67,7 @@ for _error in (
     NotRecovered,
     DisasterNotObserved,
     ObjectiveNotMeasured,
+    ReplayDiffers,
     PreconditionNotMet,
     DrillUsageError,
 ):

@@ -208,7 +208,7 @@ class Collector:
             "finished": rfc3339(finished),
             "duration_s": round(time.monotonic() - self._started_at, 6),
             "seed": self._settings.seed if simulated else None,
-            "repeat": self._settings.repeat,
+            "repeat": 1 if self._settings.check_replay else self._settings.repeat,
             "selection": self._selection(),
             "not_collected": self._not_collected(),
             "versions": _versions(self._config),

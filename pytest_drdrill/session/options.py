@@ -53,6 +53,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="the seed of everything simulated: the same seed, the same run; 0 by default",
     )
     group.addoption(
+        "--dr-check-replay",
+        action="store_true",
+        default=False,
+        help="run each simulated drill twice with one seed; fail it if the two go different ways",
+    )
+    group.addoption(
         "--dr-fail-unverified",
         action="store_true",
         default=False,
@@ -69,6 +75,7 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(name, text, type="linelist", default=[])
     parser.addini("dr_repeat", "default of --dr-repeat", default="1")
     parser.addini("dr_seed", "default of --dr-seed", default="0")
+    parser.addini("dr_check_replay", "as --dr-check-replay", type="bool", default=False)
     parser.addini("dr_fail_unverified", "as --dr-fail-unverified", type="bool", default=False)
     parser.addini(
         "dr_junit", "write dr_* properties into JUnit XML files", type="bool", default=True
@@ -81,7 +88,7 @@ def in_play(config: pytest.Config) -> bool:
 
     option = config.option
     lists = ("dr_tier", "dr_kind", "dr_service", "dr_report")
-    if option.dr_live or option.dr_fail_unverified:
+    if option.dr_live or option.dr_fail_unverified or option.dr_check_replay:
         return True
     if any(getattr(option, name) is not None for name in (*lists, "dr_repeat", "dr_seed")):
         return True
@@ -90,6 +97,7 @@ def in_play(config: pytest.Config) -> bool:
     if config.getini("dr_seed") != "0":
         return True
     try:
-        return config.getini("dr_repeat") != "1" or bool(config.getini("dr_fail_unverified"))
+        flags = ("dr_fail_unverified", "dr_check_replay")
+        return config.getini("dr_repeat") != "1" or any(config.getini(name) for name in flags)
     except (ValueError, pytest.UsageError):  # no truth value: it will be said
         return True

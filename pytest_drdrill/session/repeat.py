@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_drdrill.session.markers import MARKERS, is_drill
+from pytest_drdrill.session.virtual import asks_for_simulation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,10 +24,15 @@ class Repeater:
 
     A mark on a single parameter is known only when the items are there: what it makes a live drill,
     or leaves an ordinary test, is taken out again by the selection (see ``is_surplus``).
+
+    Args:
+        runs: how often.
+        simulated_only: whether to leave all but simulated drills alone.
     """
 
-    def __init__(self, runs: int) -> None:
+    def __init__(self, runs: int, *, simulated_only: bool) -> None:
         self._runs = range(1, runs + 1)
+        self._simulated_only = simulated_only
 
     @pytest.hookimpl(trylast=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -35,6 +41,8 @@ class Repeater:
         if definition.get_closest_marker("dr_live") is not None:
             return
         if not is_drill(definition) and not _marks_a_parameter(definition):
+            return
+        if self._simulated_only and not asks_for_simulation(definition):
             return
         metafunc.fixturenames.append(FIXTURE)
         ids = [f"run{run}" for run in self._runs]

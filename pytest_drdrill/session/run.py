@@ -180,13 +180,16 @@ class DrillRun:
         except Exception:  # noqa: BLE001 - an exception class may have a will of its own
             self.drill.note(text)
 
-    def verdict(self) -> BaseException | None:
+    def verdict(self, *found: DrillFailure) -> BaseException | None:
         """What to raise for a body that passed: None where every promise held.
+
+        Args:
+            found: what else was found against it.
 
         The exception shows its own text alone and is an instance of the first breach's class, so
         that ``xfail(raises=RTOExceeded)`` holds.
         """
-        breaches = self._breaches()
+        breaches = [*self._breaches(), *found]
         if not breaches:
             return None
         from pytest_drdrill.report.failure import failure_text  # only for failures

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pytest_drdrill.evidence.types import DrillRecord, RepeatRecord, SelectionRecord
+    from pytest_drdrill.measure import DrillFailure
     from pytest_drdrill.objectives import Objectives
     from pytest_drdrill.session.promise import Promise
     from pytest_drdrill.session.settings import Settings
@@ -105,7 +106,7 @@ class Runner:
 
     def _repeat_of(self, item: pytest.Item, promise: Promise) -> RepeatRecord | None:
         of = self._settings.repeat
-        return repeat_of(item, of) if of > 1 and is_repeated(promise) else None
+        return repeat_of(item, of) if of > 1 and is_repeated(promise, self._settings) else None
 
     def plan(self) -> PlanRecord:
         """What was selected, in which order, and what of it has not ended in this process."""
@@ -139,7 +140,8 @@ class Runner:
         earlier = self._ended.get(item)
         repeat = self._repeat_of(item, promise)
         # The first of several runs is the one that a run without --dr-repeat is.
-        seed = self._settings.seed + (repeat["index"] - 1 if repeat else 0)
+        further = repeat["index"] - 1 if repeat and not self._settings.check_replay else 0
+        seed = self._settings.seed + further
         run = item.stash[RUN] = DrillRun(item.nodeid, promise, repeat, earlier, seed)
         return run
 
@@ -178,10 +180,22 @@ class Runner:
             if undo is not None:
                 undo()
         run.end_body()
-        if (verdict := run.verdict() if undo is None else run.verdict_on_examples()) is not None:
+        if undo is None:
+            verdict = run.verdict(*self._replay_breaches(item, run))
+        else:
+            verdict = run.verdict_on_examples()
+        if verdict is not None:
             raise verdict
         self._refuse_late_promise(item, run.promise.objectives)
         return result
+
+    def _replay_breaches(self, item: pytest.Item, run: DrillRun) -> list[DrillFailure]:
+        repeat = self._repeat_of(item, run.promise) if self._settings.check_replay else None
+        if repeat is None:
+            return []
+        from pytest_drdrill.session.replay import replay_breaches  # only where it was asked for
+
+        return replay_breaches(item.config, run, repeat)
 
     def _refuse_late_promise(self, item: pytest.Item, known: Objectives) -> None:
         """Fail a test that was given a promise when it had begun: nothing held it to that."""

@@ -32,7 +32,7 @@ def choose(
         if settings.selective and (promise is None or not wanted(promise, settings)):
             deselected.append(item)
             continue
-        if settings.repeat > 1 and is_surplus(item, repeats=is_repeated(promise)):
+        if settings.repeat > 1 and is_surplus(item, repeats=is_repeated(promise, settings)):
             deselected.append(item)
             continue
         kept.append(item)
@@ -41,9 +41,14 @@ def choose(
     return kept, deselected, promises
 
 
-def is_repeated(promise: Promise | None) -> bool:
-    """Whether ``--dr-repeat`` is for such a test: no live drill, and no ordinary test."""
-    return promise is not None and not promise.live
+def is_repeated(promise: Promise | None, settings: Settings) -> bool:
+    """Whether such a test runs several times: no live drill, and no ordinary test.
+
+    To see that it goes the same way twice, a simulated drill only.
+    """
+    if promise is None or promise.live:
+        return False
+    return promise.simulated or not settings.check_replay
 
 
 def wanted(promise: Promise, settings: Settings) -> bool:

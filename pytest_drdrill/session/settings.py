@@ -25,6 +25,7 @@ class Settings(NamedTuple):
         live: whether drills may touch systems that exist without them.
         reports: evidence files to write.
         repeat: how often each drill runs.
+        check_replay: whether these are two runs with one seed, of simulated drills only.
         seed: of everything simulated.
         fail_unverified: whether a drill that could not be verified fails the run.
         junit: whether JUnit files get the drill's properties.
@@ -37,6 +38,7 @@ class Settings(NamedTuple):
     live: bool
     reports: tuple[Path, ...]
     repeat: int
+    check_replay: bool
     seed: int
     fail_unverified: bool
     junit: bool
@@ -64,6 +66,14 @@ def read_settings(config: pytest.Config) -> Settings:
     service_source, services = _given(config, "dr_service")
     if any(not name.strip() for name in services):
         raise pytest.UsageError(f"{service_source}: an empty name; write the name of a service")
+    repeat_source, repeat_text = _given(config, "dr_repeat")
+    repeat = _whole(repeat_source, repeat_text, least=1)
+    check_replay = option.dr_check_replay or _flag(config, "dr_check_replay")
+    if check_replay and repeat > 1:
+        raise pytest.UsageError(
+            f"{repeat_source}: {repeat_text!r} has no meaning with --dr-check-replay, which runs "
+            "each simulated drill twice; write 1, or leave the one or the other out"
+        )
     return Settings(
         tiers=tiers,
         only_tiers=_known(*_given(config, "dr_tier"), "tier", tiers),
@@ -71,7 +81,8 @@ def read_settings(config: pytest.Config) -> Settings:
         only_services=tuple(dict.fromkeys(services)),
         live=option.dr_live,
         reports=_reports(config),
-        repeat=_whole(*_given(config, "dr_repeat"), least=1),
+        repeat=2 if check_replay else repeat,
+        check_replay=check_replay,
         seed=_whole(*_given(config, "dr_seed"), least=0),
         fail_unverified=option.dr_fail_unverified or _flag(config, "dr_fail_unverified"),
         junit=_flag(config, "dr_junit"),

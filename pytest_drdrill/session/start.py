@@ -44,7 +44,8 @@ def begin(config: pytest.Config) -> None:
     """
     settings = settings_of(config)
     if settings.repeat > 1:
-        config.pluginmanager.register(Repeater(settings.repeat), "drdrill-repeater")
+        repeater = Repeater(settings.repeat, simulated_only=settings.check_replay)
+        config.pluginmanager.register(repeater, "drdrill-repeater")
     if hasattr(config, "workerinput") or not runs_tests(config):
         return
     if settings.reports:
@@ -110,7 +111,9 @@ def header(config: pytest.Config) -> str | None:
         parts.append("LIVE systems may be touched")
     if config.option.dr_seed is not None:
         parts.append(f"seed: {settings.seed}")
-    if settings.repeat > 1:
+    if settings.check_replay:
+        parts.append("each simulated drill twice, with one seed")
+    elif settings.repeat > 1:
         parts.append(f"each drill {settings.repeat} times")
     parts += [f"evidence: {path}" for path in settings.reports]
     return f"drdrill: {'; '.join(parts)}" if parts else None

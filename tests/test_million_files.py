@@ -62,8 +62,10 @@ def test_a_step_that_fails_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_nothing(tmp_path, number):
+    # What began in the background hears no Ctrl-C, and what it starts does not either.
+    command_line = ["env", "--default-signal=INT", *command(tmp_path, "--files", 3000)]
     with subprocess.Popen(
-        command(tmp_path, "--files", 3000),
+        command_line,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -47,7 +47,11 @@ class Base:
             check_manifest(job)
             self._file = os.fdopen(open_regular(job.manifest_path), "rb", _BUFFER)
             self.readline = self._file.readline
-            self.line = self.readline()
+            try:
+                self.line = self.readline()
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Close the manifest."""

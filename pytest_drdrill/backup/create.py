@@ -56,12 +56,13 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
         earlier = store.jobs()
         _refuse_foreign(folder, earlier)
         store.clear_leftovers(earlier)
+        number = store.next_number()
         base, warnings = Base(None), list[str]()
         if backup_type is not BackupType.FULL:
             base, warnings = _sound_base(store, choose_base(earlier), earlier)
         backup_type = BackupType.FULL if base.job is None else backup_type
         job = BackupJob(
-            id=make_id(store.next_number(), backup_type, created_at),
+            id=make_id(number, backup_type, created_at),
             backup_type=backup_type,
             source_path=folder,
             destination_path=store.path,

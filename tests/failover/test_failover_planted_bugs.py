@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import pytest_drdrill
+
 ROOT = Path(__file__).parents[2]
+PACKAGE = Path(pytest_drdrill.__file__).parent  # be it a checkout's or an installed one
 TESTS = ("rules", "lifecycle", "virtual", "takeover", "tuning")
 MOVES = "        error = await self._take_over(target, old=old, reason=reason)\n"
 FENCES = "            for each in [each for each in self._may_lead.values()"
@@ -68,7 +71,7 @@ BUGS = {
 def copy(tmp_path):
     """A copy of the package and of its failover tests, which meet that copy alone."""
     skip = shutil.ignore_patterns("__pycache__", Path(__file__).name)
-    shutil.copytree(ROOT / "pytest_drdrill", tmp_path / "pytest_drdrill", ignore=skip)
+    shutil.copytree(PACKAGE, tmp_path / "pytest_drdrill", ignore=skip)
     shutil.copytree(ROOT / "tests" / "failover", tmp_path / "tests" / "failover", ignore=skip)
     for name in ("pyproject.toml", "tests/conftest.py"):
         shutil.copy(ROOT / name, tmp_path / name)

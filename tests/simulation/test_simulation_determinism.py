@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+import pytest_drdrill
+
+PACKAGE = Path(pytest_drdrill.__file__).parent  # be it a checkout's or an installed one
 SCRIPT = """
 import asyncio, random, sys
 from pytest_drdrill import simulate
@@ -53,7 +55,7 @@ worlds[0].trace.write(sys.argv[2])
 
 
 def trace_of(path, *, seed=1, hash_seed="0", python=sys.executable):
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(PACKAGE.parent)}
     subprocess.run([python, "-c", SCRIPT, str(seed), path], check=True, env=environment)
     return path.read_text("ascii")
 

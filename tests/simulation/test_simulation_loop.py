@@ -415,7 +415,15 @@ def test_tasks_are_named_by_their_number_in_this_loop():
     assert run(main) == run(main) == ["Task-1", "Task-2", "Task-3", "7"]
 
 
-def test_ctrl_c_ends_it_as_it_ends_any_run():
+@pytest.fixture
+def hears_ctrl_c():
+    """Python's own answer to it, which a process that began in the background has not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_it_as_it_ends_any_run(hears_ctrl_c):
     async def main():
         try:
             await asyncio.sleep(5)

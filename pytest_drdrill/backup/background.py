@@ -42,9 +42,10 @@ class Background:
         """Wait until no thread is left, whatever they were at."""
         for follower in self._open:
             follower.give_up()
-        for executor in (self._workers, self._syncer):
-            if executor is not None:
-                executor.shutdown(cancel_futures=True)
+        if self._workers is not None:
+            self._workers.shutdown(cancel_futures=True)
+        if self._syncer is not None:
+            self._syncer.shutdown()  # what is under way has a descriptor to close
 
     def _executor(self) -> Executor:
         if self._workers is None:
@@ -87,7 +88,12 @@ class Background:
             self._syncing.result()
         if self._syncer is None:
             self._syncer = _threads(1)
-        self._syncing = _submit(self._syncer, _sync, os.dup(fd))
+        copy = os.dup(fd)
+        try:
+            self._syncing = _submit(self._syncer, _sync, copy)
+        except BaseException:
+            os.close(copy)
+            raise
 
     def end_sync(self) -> None:
         """Wait for what ``sync`` began.

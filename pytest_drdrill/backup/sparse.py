@@ -23,11 +23,12 @@ def segments(fd: int, size: int) -> Segments | None:
         while at < size:
             try:
                 start = os.lseek(fd, at, os.SEEK_DATA)
+                end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
             except OSError as error:
-                if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                # Only a hole up to the end; or it was cut off meanwhile, which its times tell.
+                if error.errno == errno.ENXIO:
                     break
                 raise
-            end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
             if start >= size:
                 break
             found.append([start, end - start])

@@ -72,7 +72,8 @@ class Canary:
         hold: how long the recovery must hold; default: the ``hold`` of the ``rto`` marker.
         patience: how long the end of the block waits for the recovery; default: as ``until``.
         indeterminate: classes of exceptions that leave the outcome of a write open; by default
-            timeouts and connections that broke.
+            timeouts and connections that broke. Any exception whose attribute ``leaves_open`` is
+            true does so as well.
         name: shown on the timeline, and the beginning of its keys.
         on_event: told of each event of its own: what, and the detail.
 
@@ -375,7 +376,7 @@ class Canary:
                 down = view.saw_failure or outage.expect_downtime
                 spans.append(recovery.began - outage.disaster.at if down else 0.0)
         struck = self._views[0][0].disaster.at
-        gap = longest_gap(list(moments.values()), struck, self._halted_at)
+        gap = longest_gap(sorted(moments.values()), struck, self._halted_at)
         whole = len(spans) == len(self._views)
         return CanaryResult(
             acknowledged=len(moments),

@@ -245,6 +245,11 @@ class RPOTimer:
         disasters = self._timeline.disasters
         losses: list[Loss] = []
         if found := self.ledger_loss():
+            # What an earlier reading found lost is a loss of the disasters before that one.
+            told = {key for loss, _ in self._earlier for key in loss.lost}
+            pairs = zip(found.lost, found.lost_at, strict=True)
+            fresh = [(key, at) for key, at in pairs if key not in told]
+            found = found._replace(lost=[key for key, _ in fresh], lost_at=[at for _, at in fresh])
             for loss, answered in [*self._earlier, (found, [each.at for each in disasters])]:
                 seconds = loss.seconds_lost(*answered)
                 actual = None if seconds is None else timedelta(seconds=seconds)

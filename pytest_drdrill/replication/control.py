@@ -120,6 +120,8 @@ class Control:
         else:
             clock = self._parts.clock
             while (left := self._lease_until - clock.monotonic()) > 0:
+                if self._holder is not None:
+                    raise PromotionFailed("the replication was stopped and started again meanwhile")
                 await clock.sleep(left)
             proof = "it does not answer, and its lease has ended"
         self._parts.record("fenced", replica.name, reason=proof)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.replication.changes import Change
     from pytest_drdrill.replication.network import Network
     from pytest_drdrill.replication.settings import Settings
+    from pytest_drdrill.replication.shipping import Shipper
 
 
 class Engine:
@@ -98,7 +99,8 @@ class Engine:
             ReplicationFailed: it broke.
         """
         self.check_running()
-        assert self._leadership is not None
+        if self._leadership is None:
+            raise NotReplicatingError("the replication is about to start or to stop")
         return self._leadership
 
     @property
@@ -150,8 +152,9 @@ class Engine:
         self.error, self.switching = None, asyncio.Lock()
         self._tasks = Tasks(self._broken)
         self.alerts.begin()
+        left = self._left_behind
         try:
-            epoch, left = self.control.next_epoch(), self._left_behind
+            epoch = self.control.next_epoch()
             others = [name for name in self._regions if name != self.primary and name not in left]
             try:
                 await self.control.grant(self._replicas[self.primary], epoch)
@@ -162,13 +165,18 @@ class Engine:
             why = f"{self.parts.settings.mode}, epoch {epoch}"
             self.record("replication_started", self.primary, reason=why)
             leadership = self.install(self.primary, epoch, (), self._unsafe)
-            for name in others:
-                await self._follow(leadership, name)
+            # Writes that come meanwhile wait for all of them.
+            shippers = [leadership.shipper(self._replicas[name]) for name in others]
+            leadership.shippers.update((each.name, each) for each in shippers)
+            for shipper in shippers:
+                await self._follow(leadership, shipper)
             self._tasks.start(self.control.renew_forever(), "replication lease")
             self._tasks.start(self.alerts.tell_forever(), "replication alerts")
             self.watch.start(self._tasks)
         except BaseException:
-            await self._end("the replication did not start")
+            self._left_behind = left
+            if self._tasks is not None:
+                await self._end("the replication did not start")
             raise
 
     async def stop(self) -> None:
@@ -186,10 +194,12 @@ class Engine:
         tasks, leadership = self._tasks, self._leadership
         assert tasks is not None
         self.control.give_up()
+        self._leadership = None  # from here on nothing is acknowledged, and nobody takes over
+        if leadership is not None:
+            self._unsafe = list(leadership.unsafe)
         try:
             await tasks.end()
             if leadership is not None:
-                self._unsafe = list(leadership.unsafe)
                 await leadership.end(why)
         finally:
             self._tasks = self.loop = self._leadership = None
@@ -199,6 +209,8 @@ class Engine:
         if self.error is None:
             self.error = error
             self.control.give_up()
+            if self._leadership is not None:
+                self._leadership.give_up(f"the replication broke: {error!r}")
             self.record("replication_failed", reason=repr(error))
 
     # Who leads, who follows.
@@ -217,13 +229,14 @@ class Engine:
             leadership.follow(leadership.shipper(self._replicas[follower]))
         return leadership
 
-    async def _follow(self, leadership: Leadership, name: str) -> None:
+    async def _follow(self, leadership: Leadership, shipper: Shipper) -> None:
         """Have a region follow, at once if it can be reached; else that goes on to be tried."""
-        shipper = leadership.shipper(self._replicas[name])
         with contextlib.suppress(*INTERRUPTED):
             await shipper.attach()
+        if self._leadership is not leadership:
+            raise NotReplicatingError("the replication was stopped before it had started")
         leadership.follow(shipper)
-        self._left_behind.discard(name)
+        self._left_behind.discard(shipper.name)
 
     async def rejoin(self, name: str) -> Rejoin:
         """Have a region follow that was left behind; see ``CrossRegionReplication.rejoin``."""
@@ -231,14 +244,16 @@ class Engine:
             raise ReplicationError(f"{name} is the primary; there is nobody for it to follow")
         leadership = self.leadership
         before = leadership.shippers.get(name)
-        if before is not None:  # it is waited for as before, until the new one is in its place
-            await before.end()
         shipper = leadership.shipper(self._replicas[name])
         try:
+            if before is not None:  # it is waited for as before, until the new one is in its place
+                await before.end()
             rejoin = await shipper.attach()
-        except INTERRUPTED as error:
+        except BaseException as error:
             if before is not None:
                 before.start()
+            if not isinstance(error, INTERRUPTED):
+                raise
             raise RegionUnreachableError(f"{name} can't rejoin: {error}") from None
         leadership.follow(shipper)
         self._left_behind.discard(name)
@@ -272,7 +287,7 @@ class Engine:
             ValueError: no such region.
             RegionUnreachableError: there is none.
         """
-        leadership = self.leadership
+        self.check_running()
         if region is not None:
             self.known(region)
         replica = self._replicas[self.primary if region is None else region]
@@ -280,7 +295,7 @@ class Engine:
             await self.parts.network.carry(region, replica.name)
         except ConnectionError as error:
             raise RegionUnreachableError(f"{replica.name} can't be reached: {error}") from None
-        return leadership, replica
+        return self.leadership, replica  # of the moment of the arrival
 
     async def answer(self, replica: Replica, region: str | None) -> None:
         """The way back.

@@ -27,7 +27,12 @@ class IndeterminateWriteError(ReplicationError):
     """A write was taken and never acknowledged: it may survive, or may not.
 
     For ``rpo_timer.indeterminate(key)``: neither lost nor safe.
+
+    Attributes:
+        leaves_open: true, which tells a canary that this is no refusal.
     """
+
+    leaves_open = True
 
 
 class PromotionFailed(ReplicationError):  # noqa: N818 - as FailoverFailed is named

@@ -86,6 +86,7 @@ class Leadership:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._progress: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._written_at: deque[tuple[int, float]] = deque()  # one for each position, no gaps
+        self._began = parts.clock.monotonic()
         self._owed: int | None = None  # the position whose flush ends a fallback
         self._over: str | None = None
 
@@ -113,15 +114,19 @@ class Leadership:
 
     async def end(self, why: str) -> None:
         """Have nobody follow any more; every write that waits is indeterminate."""
-        self._over = why
+        self.give_up(why)
+        for shipper in tuple(self.shippers.values()):
+            await shipper.end()
+
+    def give_up(self, why: str) -> None:
+        """Wait for nobody any more."""
+        self._over = self._over or why
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(IndeterminateWriteError(why))
                 future.exception()  # whoever waited may be gone: this marks it as seen
         self._waiting.clear()
         self._turn()
-        for shipper in tuple(self.shippers.values()):
-            await shipper.end()
 
     # What is written.
 
@@ -198,10 +203,12 @@ class Leadership:
             _, future = self._waiting.popleft()
             if not future.done():
                 future.set_result(None)
-        safe, least = self._safe(), self._least_acked()
+        safe = self._safe()
         while self.unsafe and self.unsafe[0].position <= safe:
             self.unsafe.popleft()
-        while self._written_at and self._written_at[0][0] <= least:
+        while (
+            self._written_at and self._written_at[0][0] <= safe
+        ):  # not before who is to rejoin has it
             self._written_at.popleft()
         if self._owed is not None and self._flushed_by(self._needed()) >= self._owed:
             self._end_fallback()
@@ -237,7 +244,7 @@ class Leadership:
         if behind:
             place = shipper.acked + 1 - (self._written_at[0][0] if self._written_at else 0)
             known = self._written_at and place >= 0  # not of what earlier epochs wrote
-            since = self._written_at[place][1] if known else shipper.level_at
+            since = self._written_at[place][1] if known else min(shipper.level_at, self._began)
         elif not connected:
             since = shipper.level_at
         reach = max(shipper.acked, log.oldest)

@@ -138,12 +138,12 @@ class Shipper:
             await self._network.carry(self.primary.name, self.name, changes=True)
             theirs.load(self._epoch, snapshot)
             how, shared = "re-cloned", snapshot.history.position
+        rejoin = Rejoin(self.name, how, shared, tuple(surplus))
+        self._host.attached(rejoin)  # it is so, even if the answer never comes
         await self._answer()
         self._sent = self.acked = shared
         self.following = True
         self._flushed(shared)
-        rejoin = Rejoin(self.name, how, shared, tuple(surplus))
-        self._host.attached(rejoin)
         return rejoin
 
     async def heartbeat(self) -> None:

@@ -34,6 +34,11 @@ class Host(Protocol):
         """The current one."""
         ...
 
+    @property
+    def current(self) -> Leadership | None:
+        """The current one, or None where nobody leads."""
+        ...
+
     def replica(self, name: str) -> Replica:
         """One of them, as it acts."""
         ...
@@ -109,10 +114,15 @@ class Switchover:
             raise PromotionFailed("no region that follows the primary answers any more")
         return max(following, key=lambda each: found[each].last)
 
+    def _check_current(self, was: Leadership) -> None:
+        if self._host.current is not was:
+            raise PromotionFailed("the replication was stopped meanwhile")
+
     async def _begin(
         self, was: Leadership, new: str, history: History, epoch: int, followers: list[str]
     ) -> tuple[Change, ...]:
         """Let a region lead; returns the acknowledged writes that it lacks."""
+        self._check_current(was)
         self._granted = self._host.replica(new)
         try:
             await self._control.grant(self._granted, epoch)
@@ -121,6 +131,7 @@ class Switchover:
         # It has the lease, and acknowledges nothing before it is installed: what the old one
         # acknowledged is complete here.
         await was.end(f"{new} took over from {was.primary.name}")
+        self._check_current(was)
         unsafe = sorted(was.unsafe, key=lambda change: change.position)
         kept = [change for change in unsafe if history.holds(change)]
         self._host.install(new, epoch, followers, kept)
@@ -183,6 +194,8 @@ class Switchover:
         """The primary that was goes on, in an epoch of its own, as soon as it can be reached."""
         old, followers = was.primary.name, list(was.shippers)
         self._parts.record("promotion_failed", name, other=old, reason=str(error))
+        if self._host.current is not was:
+            return
         epoch = self._control.next_epoch()
         if self._granted is not None:  # it may have the lease, and never have been able to say so
             await self._control.fence(self._granted, epoch)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.evidence.measured import measured
 from pytest_drdrill.measure import DrillFailure, ReplayDiffers
 from pytest_drdrill.simulation import Trace, TraceEvent
+from pytest_drdrill.text import storable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +33,13 @@ def replay_breaches(
     if run.world is None:
         return []
     told = [TraceEvent(e["at_s"], "the drill", *_texts(e)) for e in run.drill.timeline.events()]
+    found = measured(run.drill)
+    figures = (found["rto"], found["rpo"], found["steps"], found["metrics"])
+    end = run.drill.clock.monotonic()
+    told += [
+        TraceEvent(end, "the drill", "measured", storable(json.dumps(each, sort_keys=True)))
+        for each in figures
+    ]
     own = Trace([*run.world.trace, *told])
     folder = _shared(config)
     label = hashlib.sha256(repeat["base"].encode("utf-8", "surrogateescape")).hexdigest()

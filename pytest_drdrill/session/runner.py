@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, TypedDict
 
 import pytest
@@ -11,7 +12,7 @@ from pytest_drdrill.session.given import judge_examples
 from pytest_drdrill.session.markers import MARKERS
 from pytest_drdrill.session.promise import NOTHING_PROMISED, read_promise
 from pytest_drdrill.session.record import base_record
-from pytest_drdrill.session.repeat import count_tests, repeat_of
+from pytest_drdrill.session.repeat import base_of, count_tests, repeat_of, run_of_repeat
 from pytest_drdrill.session.run import DrillRun
 from pytest_drdrill.session.selection import is_repeated
 from pytest_drdrill.session.tracebacks import hide_our_frames
@@ -74,10 +75,14 @@ class Runner:
         self._early = in_worker or bool(getattr(option, "htmlpath", None))
         self._junit = settings.junit and bool(getattr(option, "xmlpath", None))
         self.selection = selection
+        self._alone: set[str] = set()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Forget the drills that others, such as ``--lf``, have deselected after us."""
         left = set(session.items)
+        if self._settings.check_replay:
+            runs = Counter(base_of(item) for item in session.items if run_of_repeat(item))
+            self._alone = {base for base, count in runs.items() if count < self._settings.repeat}
         if left.issuperset(self._promises):
             return
         self._promises = {item: promise for item, promise in self._promises.items() if item in left}
@@ -193,6 +198,10 @@ class Runner:
         repeat = self._repeat_of(item, run.promise) if self._settings.check_replay else None
         if repeat is None:
             return []
+        if repeat["base"] in self._alone:
+            from pytest_drdrill.measure import ReplayDiffers  # only where it was asked for
+
+            return [ReplayDiffers("nothing was compared: only one of its two runs was selected")]
         from pytest_drdrill.session.replay import replay_breaches  # only where it was asked for
 
         return replay_breaches(item.config, run, repeat)

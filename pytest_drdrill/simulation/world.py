@@ -222,6 +222,8 @@ class SimulatedWorld:
             raise
         finally:
             self.loop.close()
+        if (escaped := self._forget_escape()) is not None:  # after the last run
+            raise escaped
 
     def __enter__(self) -> Self:
         return self

@@ -419,3 +419,147 @@ def test_a_store_that_breaks_breaks_the_replication():
 
     with pytest.raises(ReplicationError, match="the replication broke: OSError"):
         simulate(main)
+
+
+def test_what_is_written_while_it_stops_is_not_acknowledged_and_forgotten():
+    async def main(world):
+        regions = world.regions("east", "west", replication_lag="5s")
+        replication = replication_of(world, regions)
+        await replication.start_replication()
+        acknowledged = []
+
+        async def client():
+            for number in range(1000):
+                await replication.write(number, "v")
+                acknowledged.append(number)
+
+        task = asyncio.create_task(client())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await replication.stop_replication()
+        await asyncio.wait([task])
+        assert isinstance(task.exception(), ReplicationError)
+        await replication.start_replication()
+        await world.clock.sleep(1)
+        regions["east"].lose()
+        lost = (await replication.promote_region_to_primary()).lost
+        missing = set(acknowledged) - set(regions["west"].store.keys())
+        assert missing
+        assert missing <= {change.key for change in lost}
+        await replication.stop_replication()
+
+    simulate(main)
+
+
+def test_a_write_during_the_start_waits_for_all_that_will_follow():
+    async def main(world):
+        regions = world.regions("east", "west", "north", replication_lag="5s")
+        replication = replication_of(world, regions, mode="synchronous")
+
+        async def client():
+            while True:
+                try:
+                    return await replication.write("x", "v")
+                except ReplicationError:
+                    await asyncio.sleep(0)
+
+        task = asyncio.create_task(client())
+        await asyncio.sleep(0)
+        async with replication:
+            await task
+            assert [region.store.keys() for region in regions] == [["x"]] * 3
+
+    simulate(main)
+
+
+def test_a_start_that_was_given_up_leaves_nobody_behind():
+    async def main(world):
+        regions = world.regions("east", "west", replication_lag="5s")
+        for region in regions:
+            region.store = MemoryStore(retain=1)
+        for number in range(10):  # so that west needs a snapshot, which takes the lag
+            regions["east"].store.append(number, number)
+        replication = replication_of(world, regions, mode="synchronous")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await replication.start_replication()
+        async with replication:
+            await replication.write("order", "paid")
+            assert regions["west"].store.get("order") == "paid"
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("turns", range(3, 14))
+def test_a_promotion_that_a_stop_meets_leaves_one_leader_and_no_task(turns):
+    async def main(world):
+        regions = world.regions("east", "west", "north", replication_lag="1s")
+        replication = replication_of(world, regions)
+        await replication.start_replication()
+        await replication.write("a", 1)
+        await world.clock.sleep(3)
+        promotion = asyncio.create_task(replication.promote_region_to_primary("west"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await replication.stop_replication()
+        await replication.start_replication()
+        await asyncio.wait([promotion])
+        assert promotion.exception() is None or isinstance(promotion.exception(), PromotionFailed)
+        await world.clock.sleep(15)
+        assert (await replication.write("b", 2)).region == replication.primary.name
+        await replication.stop_replication()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    simulate(main)
+
+
+def test_the_lag_of_a_region_that_rejoins_is_that_of_what_it_missed():
+    async def main(world, regions, replication):
+        alerts = []
+        replication.add_alert_callback(alerts.append)
+        regions["east"].lose()
+        await replication.promote_region_to_primary("west")
+        await write_each_second(world, replication, range(60))
+        regions["east"].restore()
+        await replication.rejoin("east")
+        lag = replication.lag("east")
+        assert lag.changes == 60
+        assert 59 <= lag.time.total_seconds() <= 60
+        await world.clock.sleep(2)
+        assert "lag_exceeded" in [alert.kind for alert in alerts]
+
+    in_world(main, regions=3, max_lag="30s")
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 4])
+def test_a_rejoin_that_is_cancelled_leaves_the_follower_as_it_was(turns):
+    async def main(world, regions, replication):
+        await replication.write("a", "b")
+        task = asyncio.create_task(replication.rejoin("west"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await replication.write("c", "d")
+        await replication.wait_caught_up("west", "10s")
+
+    in_world(main, mode="synchronous", lag="1s")
+
+
+def test_a_replication_that_breaks_keeps_no_write_waiting():
+    async def main(world):
+        regions = world.regions("east", "west", replication_lag="1s")
+        replication = replication_of(world, regions, mode="synchronous")
+        await replication.start_replication()
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        regions["west"].store.apply = full
+        with pytest.raises(ReplicationError, match="No space left on device"):
+            await replication.write("a", 1)
+        assert world.clock.monotonic() < 5
+        with pytest.raises(ReplicationError):
+            await replication.stop_replication()
+
+    simulate(main)

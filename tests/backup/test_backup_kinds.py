@@ -356,3 +356,27 @@ def test_a_restored_tree_inherits_no_rights_from_where_it_is_put(full, small, va
     full.restore_backup(job, shared / "restored")
     assert picture(shared / "restored") == picture(small)
     assert attributes(shared / "restored") == attributes(small)
+
+
+def test_a_sparse_file_that_is_cut_off_while_its_holes_are_sought_is_read_again(
+    full, small, vault, tmp_path, monkeypatch
+):
+    path = small / "holes"
+    with path.open("wb") as file:
+        for place in (0, 1 << 20, 2 << 20):
+            file.seek(place)
+            file.write(b"data")
+    real = os.lseek
+    left = [1]
+
+    def seek(fd, at, how):
+        if how == os.SEEK_HOLE and at and left[0]:
+            left[0] -= 1
+            os.truncate(path, 5)
+        return real(fd, at, how)
+
+    monkeypatch.setattr(os, "lseek", seek)
+    job = full.create_backup(small, vault)
+    assert not left[0]
+    full.restore_backup(job, tmp_path / "restored")
+    assert (tmp_path / "restored" / "holes").read_bytes() == b"data\0"

@@ -327,3 +327,15 @@ def test_a_machine_that_has_no_more(full, large, vault, tmp_path, monkeypatch, c
     assert not isinstance(caught.value, BackupDamaged)
     assert threads() == []
     assert not (tmp_path / "restored").exists()
+
+
+def test_a_sync_that_is_not_waited_for_leaves_no_descriptor(tmp_path):
+    with (tmp_path / "file").open("wb") as file:
+        before = set(Path("/proc/self/fd").iterdir())
+        for _ in range(50):
+            beside = background.Background()
+            beside.sync(file.fileno())
+            beside.end_sync()
+            beside.sync(file.fileno())
+            beside.close()
+        assert set(Path("/proc/self/fd").iterdir()) == before

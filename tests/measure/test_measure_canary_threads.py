@@ -260,3 +260,75 @@ def test_plain_script_ends_though_its_writers_hang_for_ever():
     assert done.stderr == ""
     assert done.stdout == "RTOExceeded ['NotRecovered']\n"
     assert done.returncode == 0
+
+
+def test_answer_that_a_blocked_loop_sees_late_counts_from_when_it_came(site):
+    """What a plain writer confirmed and is gone is lost, though the drill blocked the loop."""
+    began, written = [], {}
+
+    def write(key, value):
+        began.append(key)
+        time.sleep(0.05)
+        if site.refuses:
+            raise ConnectionRefusedError
+        site.write(key, value)
+        written[key] = time.monotonic()
+
+    async def main():
+        drill = Drill()
+        canary = Canary(drill, write=write, read_all=site.read_all, interval="100ms", timeout="2s")
+        async with canary:
+            sent = len(began)
+            await comes(lambda: len(began) > sent)
+            key = began[-1]  # under way
+            with drill.rto.outage():
+                while key not in written:
+                    time.sleep(0.001)  # noqa: ASYNC251 - as a restore that is no coroutine
+                time.sleep(2.2)  # noqa: ASYNC251 - likewise
+                del site.data[key]
+                site.refuses = True
+                await comes(lambda: drill.rto.outages[0].down_seen)
+                site.refuses = False
+        return drill, await canary.verify(), key
+
+    drill, result, key = carry_out(main)
+    assert key in result.lost
+    assert result.indeterminate == 0
+    (at,) = drill.rpo.ledger.loss().lost_at
+    assert at < written[key] + 1
+
+
+def test_reading_that_is_lazy_is_read_in_its_thread(tmp_path):
+    path = tmp_path / "data.db"
+
+    def connected():
+        return sqlite3.connect(path, timeout=5)
+
+    made = connected()
+    made.execute("create table t (k text, v text)")
+    made.close()
+
+    def write(key, value):
+        connection = connected()
+        with connection:
+            connection.execute("insert into t values (?, ?)", (key, value))
+        connection.close()
+
+    def rows():
+        connection = connected()  # which only its own thread may use
+        found = connection.execute("select k, v from t")
+
+        def each():
+            yield from found
+            connection.close()
+
+        return each()
+
+    async def main():
+        drill = Drill()
+        async with Canary(drill, write=write, read_all=rows, interval="5ms") as canary:
+            with drill.rto.outage(expect_downtime=False):
+                pass
+        return await canary.verify()
+
+    assert not carry_out(main).lost

@@ -485,3 +485,19 @@ def test_every_disaster_asks_for_a_look_of_its_own(drill, clock):
     assert drill.rpo.data_loss is None
     drill.rpo.survived(["a"])
     assert drill.rpo.data_loss == timedelta(0)
+
+
+def test_a_loss_that_was_told_is_no_loss_of_the_next_disaster_too(drill, clock):
+    drill.rpo.acknowledged("kept")
+    clock.advance(10)
+    with drill.rto.outage():
+        clock.advance(3)
+        drill.rpo.acknowledged("lost")  # by a primary that was cut off, with its clients
+        clock.advance(7)
+    drill.rpo.survived(["kept"])
+    told = drill.rpo.data_loss
+    clock.advance(300)
+    with drill.rto.outage("the failback"):
+        clock.advance(1)
+    drill.rpo.survived(["kept"])
+    assert (drill.rpo.data_loss, drill.rpo.lost) == (told, ["lost"])

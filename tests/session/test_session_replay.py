@@ -97,3 +97,28 @@ def test_what_has_no_meaning_is_refused(drills, args, message):
     outcome = drills(SOURCE, *args, report=False)
     assert outcome.ret == pytest.ExitCode.USAGE_ERROR
     assert message in outcome.result.stderr.str()
+
+
+MEASURES_BY_CHANCE = """
+@pytest.mark.rpo("1h")
+def test_measures(simulated_endpoints, rpo_timer, rto_timer, drill):
+    import os
+    simulated_endpoints("store")
+    rpo_timer.acknowledged("a")
+    with rto_timer.outage():
+        drill.sleep("1s")
+    rpo_timer.survived(["a"])
+    drill.metric("chance", int.from_bytes(os.urandom(6)))
+"""
+
+
+def test_what_was_measured_is_compared_as_well(drills):
+    outcome = drills(MEASURES_BY_CHANCE, "--dr-check-replay")
+    assert outcome.verdicts["test_measures[run2]"] == "failed"
+    assert "ReplayDiffers" in outcome.text
+
+
+def test_a_run_without_its_other_one_is_not_green(drills):
+    outcome = drills(SOURCE, "--dr-check-replay", "-k", "test_steady and run2")
+    assert outcome.verdicts == {"test_steady[run2]": "failed"}
+    assert "nothing was compared: only one of its two runs was selected" in outcome.text

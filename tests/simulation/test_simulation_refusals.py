@@ -141,3 +141,40 @@ def test_a_world_is_not_run_inside_a_running_loop():
             simulate(inner)
 
     simulate(main)
+
+
+def test_what_asks_for_real_io_after_the_last_run_is_told_at_the_end():
+    async def main(world):
+        async def later():
+            try:
+                await asyncio.sleep(10)
+            finally:
+                with contextlib.suppress(RealIOError):
+                    await asyncio.open_connection("db.test", 5432)
+
+        left.append(asyncio.create_task(later()))
+        await asyncio.sleep(1)
+
+    left = []
+    with pytest.raises(RealIOError, match="a network connection"):
+        simulate(main)
+
+
+def test_a_function_for_a_thread_that_waits_for_the_loop_is_refused():
+    async def main(world):
+        loop = asyncio.get_running_loop()
+
+        async def ask():
+            return 1
+
+        def wait():
+            asked = ask()
+            try:
+                return asyncio.run_coroutine_threadsafe(asked, loop).result()
+            finally:
+                asked.close()
+
+        await asyncio.to_thread(wait)
+
+    with pytest.raises(RealIOError, match="a call from another thread"):
+        simulate(main)

@@ -123,7 +123,8 @@ def _rto(drill: Drill) -> RTORecord:
 def _unsure(outage: Outage, objectives: Objectives) -> bool:
     """Whether what was measured of an outage shows nothing."""
     unheld = outage.target is None and hold_missing(outage, objectives)
-    return fault_missed(outage) or unheld or blind(outage, objectives)
+    is_real = bool(outage.real_work)
+    return fault_missed(outage) or unheld or is_real or blind(outage, objectives)
 
 
 def _outage(drill: Drill, outage: Outage, assumed: timedelta) -> OutageRecord:

@@ -135,6 +135,22 @@ def _judge_outage(outage: Outage, rto: RTOTimer, objectives: Objectives) -> list
                 actual=actual,
             )
         )
+    breaches += _doubts(outage, objectives, name)
+    return breaches
+
+
+def _doubts(outage: Outage, objectives: Objectives, name: str) -> list[DrillFailure]:
+    """Why what was measured of an outage does not show that its objective was met."""
+    target = outage_target(outage, objectives)
+    breaches: list[DrillFailure] = []
+    if outage.real_work and target is not None:
+        breaches.append(
+            ObjectiveNotMeasured(
+                f"{name}{outage.real_work!r} is real work, which takes no virtual time, so nothing "
+                f"measured the RTO of {format_duration(target)}: make it a local or live drill",
+                target=target,
+            )
+        )
     if blind(outage, objectives):
         assert target is not None
         assert outage.resolution is not None

@@ -30,6 +30,7 @@ class Outage:
         watches: how many watches were begun.
         watching: how many of them have not ended.
         gave_up: whether one lost patience, and none that was begun later held.
+        real_work: what was done in it that takes real time while the clock is virtual, or ``""``.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Outage:
     watches: int = field(default=0, repr=False)
     watching: int = field(default=0, repr=False)
     gave_up: bool = field(default=False, repr=False)
+    real_work: str = field(default="", repr=False)
 
     @property
     def actual(self) -> timedelta | None:

@@ -224,6 +224,15 @@ class RTOTimer:
         """Every outage so far, in order."""
         return list(self._outages)
 
+    def did_real_work(self, what: str) -> None:
+        """In virtual time, something was done that takes real time: the open outage tells nothing.
+
+        Args:
+            what: such as ``"restore completed"``.
+        """
+        if self._open is not None:
+            self._open.real_work = what
+
     @property
     def in_outage(self) -> bool:
         """Whether an outage is open."""

@@ -32,7 +32,16 @@ _Strategy = TypeVar("_Strategy", bound=BackupStrategy)
 def backup_of(request: pytest.FixtureRequest, kind: type[_Strategy]) -> _Strategy:
     """A backup strategy on the drill's clock; what it does is on the drill's timeline."""
     run = _running(request)
-    return kind() if run is None else kind(clock=run.drill.clock, on_event=run.drill.event)
+    if run is None:
+        return kind()
+    drill = run.drill
+
+    def told(event: str, detail: str) -> None:
+        drill.event(event, detail)
+        if active_world() is not None:
+            drill.rto.did_real_work(event)
+
+    return kind(clock=drill.clock, on_event=told)
 
 
 _Monitor = TypeVar("_Monitor", bound=Monitor)

@@ -445,3 +445,21 @@ def test_the_rest_of_a_suite_keeps_its_loops_and_the_scopes_of_its_fixtures(dril
     )
     outcome.result.assert_outcomes(passed=6)
     assert outcome.text.count("SETUP    S pool") == outcome.text.count("TEARDOWN S pool") == 1
+
+
+def test_an_rto_over_real_work_is_not_measured(drills):
+    outcome = drills(
+        """
+@pytest.mark.rto("1h")
+def test_restore(simulated_endpoints, full_backup, rto_timer, tmp_path):
+    simulated_endpoints("store")
+    (tmp_path / "data").mkdir()
+    job = full_backup.create_backup(tmp_path / "data", tmp_path / "vault")
+    with rto_timer.outage():
+        full_backup.restore_backup(job, tmp_path / "restored")
+"""
+    )
+    assert outcome.verdicts == {"test_restore": "failed"}
+    assert "'restore completed' is real work, which takes no virtual time" in outcome.text
+    (drill,) = outcome.record["drills"]
+    assert not drill["rto"]["met"]

@@ -9,6 +9,7 @@ from canary_store import run, watched
 from pytest_drdrill import (
     Canary,
     DisasterNotObserved,
+    IndeterminateWriteError,
     NotRecovered,
     ObjectiveNotMeasured,
     RPOExceeded,
@@ -320,6 +321,7 @@ def test_outcomes_are_told_apart():
             22: asyncio.CancelledError(),
             23: ValueError("refused"),
             25: LookupError(),
+            26: IndeterminateWriteError("taken, and never acknowledged"),
         }
 
         async def write(key, value):
@@ -343,8 +345,8 @@ def test_outcomes_are_told_apart():
     drill, _, result = run(body)
     found = drill.rpo.ledger.loss()
     # Without a TimeoutError among them, one that the writer raises itself says that it was refused.
-    assert sorted(map(number, found.indeterminate)) == [20, 22, 25]
-    assert (result.indeterminate, result.failed) == (3, 3)
+    assert sorted(map(number, found.indeterminate)) == [20, 22, 25, 26]
+    assert (result.indeterminate, result.failed) == (4, 3)
     assert list(map(number, result.resurrected)) == [24]
     assert "came back though their writes were refused" in drill.findings[0]["text"]
     assert not result.lost

@@ -58,7 +58,9 @@ class Promoter(Protocol):
 
         Called only when every other one that might accept work is proven to be fenced, and again
         where it is not known how an earlier call ended: promoting a leader is no error. It raises
-        when the endpoint must not or can't lead, such as one that is not caught up.
+        when the endpoint must not or can't lead, such as one that is not caught up. A call that was
+        cancelled, as after ``step_timeout``, must not take effect later: what goes on in a thread
+        does, and then two might lead.
         """
         ...
 
@@ -68,7 +70,7 @@ class TrafficSwitch(Protocol):
     """Sends traffic to endpoints: a load balancer, a DNS record, a virtual address.
 
     Both calls are made again where it is not known how an earlier one ended, so asking for what is
-    so already is no error.
+    so already is no error. A call that was cancelled must not take effect later.
     """
 
     async def activate(self, endpoint: ServiceEndpoint) -> None:

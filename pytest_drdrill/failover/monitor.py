@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self, TypedDict
 
 from pytest_drdrill.clock import Clock, RealClock
@@ -42,7 +43,7 @@ class WatchOptions(TypedDict, total=False):
     on_event: Callable[[FailoverEvent], None] | None
 
 
-class Monitor:
+class Monitor(ABC):
     """Watches endpoints, and lets a conductor decide what their health means for the traffic.
 
     ``FailoverManager`` documents the settings; a subclass sets ``_conductor``.
@@ -271,9 +272,9 @@ class Monitor:
         """The name of the one endpoint that traffic goes to, where there is such a one."""
         return None
 
+    @abstractmethod
     def _gets_traffic(self, place: int) -> bool:
         """Whether an endpoint gets traffic, as far as is known."""
-        raise NotImplementedError
 
     # Checks come in.
 

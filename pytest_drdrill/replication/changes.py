@@ -79,6 +79,14 @@ class History(NamedTuple):
         after = place + 1
         return self.epochs[after][1] - 1 if after < len(self.epochs) else self.position
 
+    def extended(self, changes: Sequence[Change]) -> History:
+        """The history of this log with further changes, at least one, behind its last one."""
+        epochs = self.epochs
+        for change in changes:
+            if not epochs or epochs[-1][0] != change.epoch:
+                epochs = (*epochs, (change.epoch, change.position))
+        return History(epochs, changes[-1].position)
+
     def cut(self, position: int) -> History:
         """The history of this log up to a position."""
         return History(tuple(each for each in self.epochs if each[1] <= position), position)

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 from pytest_drdrill.replication.changes import (
     Change,
-    History,
     Key,
     Snapshot,
     Value,
     checked_retention,
-    gap,
-    out_of_reach,
 )
-from pytest_drdrill.replication.errors import DivergedError, StaleEpochError
+from pytest_drdrill.replication.state import LogState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_RETAIN = 100_000
 
 
-class MemoryStore:
+class MemoryStore(LogState):
     """A log of changes and what they amount to, in memory; a ``ChangeStore``.
 
     Args:
@@ -37,27 +34,9 @@ class MemoryStore:
 
     def __init__(self, retain: int = DEFAULT_RETAIN) -> None:
         self._retain = checked_retention(retain)
-        self._epoch = 0
-        self._history = History()
-        self._oldest = 0
         self._base: dict[Key, Value] = {}
         self._log: list[Change] = []
         self._items: dict[Key, Value] = {}
-
-    @property
-    def epoch(self) -> int:
-        """The highest epoch promised to anybody; 0 before the first."""
-        return self._epoch
-
-    @property
-    def history(self) -> History:
-        """Which epochs wrote it, and its last position."""
-        return self._history
-
-    @property
-    def oldest(self) -> int:
-        """The position before the oldest change that it still has."""
-        return self._oldest
 
     def promise(self, epoch: int) -> None:
         """Refuse from now on whatever comes of an earlier epoch.
@@ -65,15 +44,13 @@ class MemoryStore:
         Raises:
             StaleEpochError: a later one is promised already.
         """
-        if epoch < self._epoch:
-            raise StaleEpochError(f"epoch {epoch} is over; epoch {self._epoch} is promised")
+        self._check_promise(epoch)
         self._epoch = epoch
 
     def append(self, key: Key, value: Value) -> Change:
         """Write a change of the promised epoch, at the next position."""
-        change = Change(self._history.position + 1, self._epoch, key, value)
-        self._take(change)
-        self._trim()
+        change = self._next(key, value)
+        self._take([change])
         return change
 
     def apply(self, changes: Sequence[Change]) -> int:
@@ -82,13 +59,8 @@ class MemoryStore:
         Raises:
             DivergedError: the changes begin after the next position.
         """
-        position = self._history.position
-        if changes and changes[0].position > position + 1:
-            raise DivergedError(gap(changes[0].position, position))
-        for change in changes:
-            if change.position > self._history.position:
-                self._take(change)
-        self._trim()
+        if fresh := self._fresh(changes):
+            self._take(fresh)
         return self._history.position
 
     def changes(self, after: int, limit: int | None = None) -> Sequence[Change]:
@@ -134,17 +106,14 @@ class MemoryStore:
         """Every key, in the order in which they were first written."""
         return list(self._items)
 
-    def _take(self, change: Change) -> None:
-        epochs = self._history.epochs
-        if not epochs or epochs[-1][0] != change.epoch:
-            epochs = (*epochs, (change.epoch, change.position))
-        self._history = History(epochs, change.position)
-        self._log.append(change)
-        self._items[change.key] = change.value
+    def _take(self, changes: Sequence[Change]) -> None:
+        self._history = self._history.extended(changes)
+        self._log += changes
+        self._items.update((change.key, change.value) for change in changes)
+        self._trim()
 
     def _index(self, position: int) -> int:
-        if position < self._oldest:
-            raise DivergedError(out_of_reach(position, self._oldest))
+        self._check_reach(position)
         return position - self._oldest
 
     def _trim(self) -> None:

@@ -15,11 +15,10 @@ from pytest_drdrill.replication.changes import (
     Snapshot,
     Value,
     checked_retention,
-    gap,
-    out_of_reach,
 )
-from pytest_drdrill.replication.errors import DivergedError, ReplicationError, StaleEpochError
+from pytest_drdrill.replication.errors import ReplicationError
 from pytest_drdrill.replication.memory import DEFAULT_RETAIN
+from pytest_drdrill.replication.state import LogState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +38,7 @@ _SCHEMA = (
 )
 
 
-class SQLiteStore:
+class SQLiteStore(LogState):
     """A log of changes and what they amount to, in a SQLite file; a ``ChangeStore``.
 
     Every call that changes it is one transaction, which is on the disk when the call returns (WAL
@@ -98,8 +97,7 @@ class SQLiteStore:
             raise ReplicationError(
                 f"{self._path} is a change store of format {form}; this version reads {_FORMAT}"
             )
-        self._epoch: int = epoch
-        self._oldest: int = oldest
+        self._epoch, self._oldest = epoch, oldest
         epochs = self._file.execute("SELECT epoch, first FROM epoch ORDER BY epoch").fetchall()
         self._history = History(tuple(epochs), position)
 
@@ -118,29 +116,13 @@ class SQLiteStore:
     ) -> None:
         self.close()
 
-    @property
-    def epoch(self) -> int:
-        """The highest epoch promised to anybody; 0 before the first."""
-        return self._epoch
-
-    @property
-    def history(self) -> History:
-        """Which epochs wrote it, and its last position."""
-        return self._history
-
-    @property
-    def oldest(self) -> int:
-        """The position before the oldest change that it still has."""
-        return self._oldest
-
     def promise(self, epoch: int) -> None:
         """Refuse from now on, restarts included, whatever comes of an earlier epoch.
 
         Raises:
             StaleEpochError: a later one is promised already.
         """
-        if epoch < self._epoch:
-            raise StaleEpochError(f"epoch {epoch} is over; epoch {self._epoch} is promised")
+        self._check_promise(epoch)
         if epoch > self._epoch:
             with self._transaction():
                 self._file.execute("UPDATE meta SET epoch = ?", (epoch,))
@@ -148,7 +130,7 @@ class SQLiteStore:
 
     def append(self, key: Key, value: Value) -> Change:
         """Write a change of the promised epoch, at the next position."""
-        change = Change(self._history.position + 1, self._epoch, key, value)
+        change = self._next(key, value)
         self._take([change])
         return change
 
@@ -158,11 +140,7 @@ class SQLiteStore:
         Raises:
             DivergedError: the changes begin after the next position.
         """
-        position = self._history.position
-        if changes and changes[0].position > position + 1:
-            raise DivergedError(gap(changes[0].position, position))
-        fresh = [change for change in changes if change.position > position]
-        if fresh:
+        if fresh := self._fresh(changes):
             self._take(fresh)
         return self._history.position
 
@@ -236,11 +214,7 @@ class SQLiteStore:
         return value
 
     def _take(self, changes: Sequence[Change]) -> None:
-        epochs = self._history.epochs
-        for change in changes:
-            if not epochs or epochs[-1][0] != change.epoch:
-                epochs = (*epochs, (change.epoch, change.position))
-        history = History(epochs, changes[-1].position)
+        history = self._history.extended(changes)
         oldest = self._oldest
         if history.position - oldest >= 2 * self._retain:  # seldom, and then much of it
             oldest = history.position - self._retain
@@ -267,10 +241,6 @@ class SQLiteStore:
         if history.epochs != self._history.epochs:
             self._file.execute("DELETE FROM epoch")
             self._file.executemany("INSERT INTO epoch VALUES (?, ?)", history.epochs)
-
-    def _check_reach(self, position: int) -> None:
-        if position < self._oldest:
-            raise DivergedError(out_of_reach(position, self._oldest))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -107,7 +107,9 @@ def test_tar_gives_sparse_files_back(full, sparse, vault, tmp_path):
             subprocess.run(["tar", "xf", job.path / "data.tar", "-C", to], check=True)
         else:
             with tarfile.open(job.path / "data.tar") as tar:
-                tar.extractall(to, filter="data")
+                # Python 3.11 has filters from 3.11.4 on.
+                trusting = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+                tar.extractall(to, **trusting)
         for name in ("middle", "ends", "hole", "z.txt"):
             assert (to / name).read_bytes() == (sparse / name).read_bytes()
         assert on_disk(to / "hole") < MIB

@@ -24,6 +24,7 @@ from pytest_drdrill.backup.job import number_of
 from pytest_drdrill.backup.pack import LARGE, Pack, Shrank
 from pytest_drdrill.backup.progress import UNTOLD, Reporter
 from pytest_drdrill.backup.source import TYPES, Item, Kind, Source, Unlistable, Unreadable, Vanished
+from pytest_drdrill.backup.status import doubt_times, entry_of, is_same, moments
 from pytest_drdrill.backup.tar import header
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from pytest_drdrill.backup.pack import Hashing
 
 _BLOCK = 1 << 20
-_COARSE_NS = 20_000_000
-"""Nanoseconds by which a file's times may lag: a tick of the kernel is up to ten milliseconds."""
 _ATTEMPTS = 3
 """How often a file is read that changes while it is read."""
 _WARNINGS = 1000
@@ -224,15 +223,15 @@ class _Capture:
         if found in RECORDED:
             self._warn(f"{path!r} is a {found}, which is recorded and can't be restored")
         known = self._base.find(path)
-        if known is not None and _is_same(known, status) and known.target == target:
+        if known is not None and is_same(known, status) and known.target == target:
             by_times = known.ctime_ns and not self._reading.paranoid
             if by_times or found in RECORDED or self._source.xattrs(path) == known.xattrs:
                 return known
-        entry = self._entry(path, status, target=target)
+        entry = entry_of(path, status, self._job.id, target=target)
         if found in RECORDED:
             return entry
         entry.xattrs = self._source.xattrs(path)
-        _doubt_times(entry, began)
+        doubt_times(entry, began)
         self._pack.write(header(entry))
         entry.offset = self._pack.position
         return entry
@@ -248,7 +247,7 @@ class _Capture:
         if known is None or known.type != "file":
             return None
         status = self._source.lstat(path)
-        if not _is_same(known, status):
+        if not is_same(known, status):
             return None
         # Times may not tell that other names of the file came and went: which is the first one, and
         # that the others are names of it, is found out anew.
@@ -281,7 +280,7 @@ class _Capture:
                 after = os.fstat(fd)
             finally:
                 os.close(fd)
-            if entry.size == status.st_size and _moments(after) == _moments(status):
+            if entry.size == status.st_size and moments(after) == moments(status):
                 break
             if attempt < _ATTEMPTS:
                 self._pack.rewind(start)
@@ -296,7 +295,7 @@ class _Capture:
         self._job.file_count += 1
         self._job.size_bytes += entry.size
         if status.st_nlink > 1:
-            self._first_names[status.st_dev, status.st_ino] = entry, _moments(status)
+            self._first_names[status.st_dev, status.st_ino] = entry, moments(status)
         return entry
 
     def _has_content(self, path: str, status: os.stat_result, known: Entry) -> bool:
@@ -314,9 +313,7 @@ class _Capture:
                     digest.update(self._buffer[:count])
                     self._read += count
                     left -= count
-            return digest.hexdigest() == known.sha256 and (
-                _moments(os.fstat(fd)) == _moments(status)
-            )
+            return digest.hexdigest() == known.sha256 and (moments(os.fstat(fd)) == moments(status))
         finally:
             os.close(fd)
 
@@ -324,9 +321,9 @@ class _Capture:
         """The entry of the same file that came before, if any did."""
         if status.st_nlink == 1:
             return None
-        entry, moments = self._first_names.get((status.st_dev, status.st_ino), (None, None))
+        entry, then = self._first_names.get((status.st_dev, status.st_ino), (None, None))
         # The same number may be another file by now, or the file have other content.
-        return entry if moments == _moments(status) else None
+        return entry if then == moments(status) else None
 
     def _further_name(self, path: str, first: Entry) -> Entry:
         if first.sha256 is None:
@@ -343,7 +340,7 @@ class _Capture:
         """The entry of a file that was just stored; where its hash is still to come, by whom."""
         hashing = None
         data = self._source.segments(path, fd, status)
-        entry = self._entry(path, status, size=status.st_size)
+        entry = entry_of(path, status, self._job.id, size=status.st_size)
         entry.data, entry.xattrs = data, self._source.xattrs(path, fd)
 
         def read(buffer: memoryview) -> int:
@@ -358,63 +355,15 @@ class _Capture:
             hashing = self._pack.add_large(entry, copy, read, self._tell)
         else:
             hashing = self._pack.add_small(entry, read)
-        _doubt_times(entry, began)
+        doubt_times(entry, began)
         self._read += entry.size
         return entry, hashing
 
     def _tell(self, size_bytes: int) -> None:
         self._progress(self._job.entry_count, self._read + size_bytes)
 
-    def _entry(
-        self,
-        path: str,
-        status: os.stat_result,
-        *,
-        size: int = 0,
-        target: str | None = None,
-    ) -> Entry:
-        mode = status.st_mode
-        return Entry(
-            path=path,
-            type=TYPES[stat.S_IFMT(mode)],
-            size=size,
-            mode=stat.S_IMODE(mode),
-            uid=status.st_uid,
-            gid=status.st_gid,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-            ino=status.st_ino,
-            nlink=status.st_nlink,
-            target=target,
-            backup=self._job.id,
-        )
-
     def _warn(self, text: str) -> None:
         if len(self._job.warnings) < _WARNINGS:
             self._job.warnings.append(text)
         else:
             self._unnamed += 1
-
-
-def _doubt_times(entry: Entry, began: int) -> None:
-    """The kernel's own times are coarse: what is changed from now on may bear the one seen."""
-    if entry.ctime_ns > began - _COARSE_NS:
-        entry.ctime_ns = 0
-
-
-def _is_same(entry: Entry, status: os.stat_result) -> bool:
-    return (
-        TYPES[stat.S_IFMT(status.st_mode)] == entry.type
-        and stat.S_IMODE(status.st_mode) == entry.mode
-        and (entry.type != "file" or status.st_size == entry.size)
-        and status.st_mtime_ns == entry.mtime_ns
-        and status.st_ctime_ns == (entry.ctime_ns or status.st_ctime_ns)
-        and status.st_ino == entry.ino
-        and status.st_nlink == entry.nlink
-        and status.st_uid == entry.uid
-        and status.st_gid == entry.gid
-    )
-
-
-def _moments(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -9,8 +9,8 @@ import pytest
 from backup_trees import flip, make_tree, picture, rest
 
 from pytest_drdrill.backup import BackupDamaged, IncrementalBackupStrategy
-from pytest_drdrill.backup.capture import _is_same, _moments
 from pytest_drdrill.backup.manifest import read_manifest
+from pytest_drdrill.backup.status import is_same, moments
 
 
 @pytest.fixture
@@ -86,19 +86,19 @@ def test_each_part_of_the_status_tells_a_change(full, small, vault, name):
     job = full.create_backup(small, vault)
     (entry,) = [entry for entry in read_manifest(job) if entry.path == "a.txt"]
     status = (small / "a.txt").lstat()
-    assert _is_same(entry, status)
+    assert is_same(entry, status)
     values = {f"st_{part}": getattr(status, f"st_{part}") for part in STATUS}
     values[f"st_{name}"] += 1
-    assert not _is_same(entry, SimpleNamespace(**values))
+    assert not is_same(entry, SimpleNamespace(**values))
 
 
 @pytest.mark.parametrize("name", ["st_size", "st_mtime_ns", "st_ctime_ns"])
 def test_each_moment_tells_a_file_from_the_first_of_its_number(small, name):
     status = (small / "a.txt").lstat()
     values = {part: getattr(status, part) for part in ("st_size", "st_mtime_ns", "st_ctime_ns")}
-    assert _moments(status) == _moments(SimpleNamespace(**values))
+    assert moments(status) == moments(SimpleNamespace(**values))
     values[name] += 1
-    assert _moments(status) != _moments(SimpleNamespace(**values))
+    assert moments(status) != moments(SimpleNamespace(**values))
 
 
 def test_a_damaged_base_is_named(full, on_newest, source, vault, tmp_path):

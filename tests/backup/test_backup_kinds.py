@@ -20,6 +20,7 @@ from pytest_drdrill.backup import (
     FullBackupStrategy,
     IncrementalBackupStrategy,
     capture,
+    status,
 )
 from pytest_drdrill.backup.sparse import LIMIT, segments, sparse_map
 
@@ -316,9 +317,9 @@ def test_a_folders_attribute_is_seen_where_times_tell_nothing(
     attributed, vault, tmp_path, monkeypatch, paranoid
 ):
     if paranoid:  # the file system's times are of no use
-        monkeypatch.setattr(capture, "_is_same", lambda entry, status: True)
+        monkeypatch.setattr(capture, "is_same", lambda entry, found: True)
     else:  # all of it had changed so shortly before that a later change may bear the same time
-        monkeypatch.setattr(capture, "_COARSE_NS", 10**18)
+        monkeypatch.setattr(status, "_COARSE_NS", 10**18)
     strategy = IncrementalBackupStrategy()
     strategy.create_backup(attributed, vault)
     os.setxattr(attributed / "sub", "user.of a folder", b"another")

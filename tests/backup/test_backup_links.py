@@ -5,13 +5,13 @@ import os
 import pytest
 from backup_trees import picture
 
-from pytest_drdrill.backup import DifferentialBackupStrategy, IncrementalBackupStrategy, capture
+from pytest_drdrill.backup import DifferentialBackupStrategy, IncrementalBackupStrategy, status
 
 
 @pytest.fixture(autouse=True)
 def _just_changed(monkeypatch):
     """All files had changed shortly before they are read, however slow the machine is."""
-    monkeypatch.setattr(capture, "_COARSE_NS", 10**18)
+    monkeypatch.setattr(status, "_COARSE_NS", 10**18)
 
 
 @pytest.fixture

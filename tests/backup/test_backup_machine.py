@@ -35,6 +35,7 @@ from pytest_drdrill.backup import (
     IncrementalBackupStrategy,
     capture,
     contents,
+    status,
 )
 
 # How long it runs: so many examples, each of so many steps.
@@ -213,7 +214,7 @@ class BackupMachine(ChangingSource, DamagedBackups, PrunedBackups):
         strategy = STRATEGIES[kind](clock=self.clock)
         with pytest.MonkeyPatch.context() as patch:
             # As if nothing had changed shortly before, or everything.
-            patch.setattr(capture, "_COARSE_NS", 0 if settled else LONG_NS)
+            patch.setattr(status, "_COARSE_NS", 0 if settled else LONG_NS)
             job = strategy.create_backup(os.fsdecode(self.root), self.vault, paranoid=paranoid)
         if settled:
             self.tick()

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
         BackupRefused,
         RestoreTargetError,
     )
+    from pytest_drdrill.backup.exposure import BackupExposure, backup_exposure
     from pytest_drdrill.backup.job import BackupJob, BackupStatus, BackupType
+    from pytest_drdrill.backup.maker import BackupMaker, FailedRun, UsableSpan
     from pytest_drdrill.backup.monitor import BackupAlert, BackupHealth, BackupMonitor
     from pytest_drdrill.backup.progress import BackupProgress
     from pytest_drdrill.backup.prune import PruneResult
     from pytest_drdrill.backup.restore import RestoreResult
     from pytest_drdrill.backup.retention import RetentionPolicy
-    from pytest_drdrill.backup.schedule import BackupSchedule, FailedRun
+    from pytest_drdrill.backup.schedule import BackupSchedule
     from pytest_drdrill.backup.strategy import (
         BackupStrategy,
         DifferentialBackupStrategy,
@@ -39,13 +41,15 @@ _HOMES = {
         "BackupRefused",
         "RestoreTargetError",
     ),
+    "exposure": ("BackupExposure", "backup_exposure"),
     "job": ("BackupJob", "BackupStatus", "BackupType"),
+    "maker": ("BackupMaker", "FailedRun", "UsableSpan"),
     "monitor": ("BackupAlert", "BackupHealth", "BackupMonitor"),
     "progress": ("BackupProgress",),
     "prune": ("PruneResult",),
     "restore": ("RestoreResult",),
     "retention": ("RetentionPolicy",),
-    "schedule": ("BackupSchedule", "FailedRun"),
+    "schedule": ("BackupSchedule",),
     "strategy": (
         "BackupStrategy",
         "DifferentialBackupStrategy",
@@ -59,9 +63,11 @@ __all__ = [
     "BackupAlert",
     "BackupDamaged",
     "BackupError",
+    "BackupExposure",
     "BackupHealth",
     "BackupJob",
     "BackupLocked",
+    "BackupMaker",
     "BackupMonitor",
     "BackupNotFound",
     "BackupProgress",
@@ -78,7 +84,9 @@ __all__ = [
     "RestoreResult",
     "RestoreTargetError",
     "RetentionPolicy",
+    "UsableSpan",
     "VerifyResult",
+    "backup_exposure",
 ]
 
 __getattr__ = names_of(__name__, _HOMES)

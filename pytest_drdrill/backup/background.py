@@ -35,6 +35,7 @@ class Background:
         self._workers: Executor | None = None
         self._syncer: Executor | None = None
         self._syncing: Future[None] | None = None
+        self._lanes: list[Lane] = []
         self._open: list[Follower] = []
         self._behind = _Behind()
 
@@ -42,8 +43,12 @@ class Background:
         """Wait until no thread is left, whatever they were at."""
         for follower in self._open:
             follower.give_up()
+        for lane in self._lanes:
+            lane.close()
         if self._workers is not None:
             self._workers.shutdown(cancel_futures=True)
+        for follower in self._open:
+            follower.let_go()  # of one that no thread could be started for
         if self._syncer is not None:
             self._syncer.shutdown()  # what is under way has a descriptor to close
 
@@ -72,6 +77,12 @@ class Background:
             OSError: the machine has no more threads.
         """
         return _submit(self._executor(), function, *args)
+
+    def lane(self) -> Lane:
+        """A thread of its own, for what has to be done in order."""
+        lane = Lane()
+        self._lanes.append(lane)
+        return lane
 
     def sync(self, fd: int) -> None:
         """Begin to bring what was written to a file to the disk, unless that is under way.
@@ -104,6 +115,28 @@ class Background:
         if self._syncing is not None:
             self._syncing.result()
             self._syncing = None
+
+
+class Lane:
+    """One thread that does one thing after another; it starts with the first."""
+
+    def __init__(self) -> None:
+        self._executor: Executor | None = None
+
+    def run(self, function: Callable[..., T], *args: object) -> Future[T]:
+        """Call a function after all that came before it.
+
+        Raises:
+            OSError: the machine has no more threads.
+        """
+        if self._executor is None:
+            self._executor = _threads(1)
+        return _submit(self._executor, function, *args)
+
+    def close(self) -> None:
+        """Wait for what is under way, and forget what is not begun."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
 
 
 class Follower:
@@ -163,8 +196,13 @@ class Follower:
                 self._behind.add(piece[0] - piece[1])
             raise
         finally:
-            if self._close:
-                os.close(self._fd)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the file, once, where it was said to be closed; no thread may read it."""
+        if self._close:
+            self._close = False
+            os.close(self._fd)
 
     def _hash(self) -> str:
         digest = sha256()

@@ -346,13 +346,10 @@ class _Capture:
         def read(buffer: memoryview) -> int:
             return self._source.read(path, fd, buffer)
 
-        def copy(to: int, most: int) -> int:
-            return self._source.copy(path, fd, to, most)
-
         if data is not None:
             self._pack.add_sparse(entry, fd, read, self._tell)
         elif status.st_size >= LARGE:
-            hashing = self._pack.add_large(entry, copy, read, self._tell)
+            hashing = self._pack.add_large(entry, read, self._tell)
         else:
             hashing = self._pack.add_small(entry, read)
         doubt_times(entry, began)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_drdrill.backup.base import Base
 from pytest_drdrill.backup.capture import Reading, capture
 from pytest_drdrill.backup.errors import BackupError, BackupRefused
+from pytest_drdrill.backup.full_disk import inodes_told, why
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType, make_id
 from pytest_drdrill.backup.parts import check_parts
 from pytest_drdrill.backup.paths import absolute, refuse_overlap
@@ -72,12 +73,13 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
         told = Reporter(progress, "backup", job.id)
         with told.unwrapping():
             try:
-                with closing(base):
-                    _run(job, store, clock, base, reading, told)
-                told.end()
-                job.completed_at = clock.now()
-                job.status = BackupStatus.COMPLETED
-                store.publish(job)
+                with inodes_told(store.path):
+                    with closing(base):
+                        _run(job, store, clock, base, reading, told)
+                    told.end()
+                    job.completed_at = clock.now()
+                    job.status = BackupStatus.COMPLETED
+                    store.publish(job)
             except BaseException as error:
                 store.discard(job.id)
                 job.status = BackupStatus.FAILED
@@ -86,9 +88,7 @@ def create(  # noqa: PLR0913 - what a strategy decides, by keyword
                 if isinstance(error, BackupError):
                     error.job = job
                 elif isinstance(error, OSError):
-                    job.error_message = (
-                        f"can't write backup {job.id} to {store.path}: {error.strerror or error}"
-                    )
+                    job.error_message = f"can't write backup {job.id} to {store.path}: {why(error)}"
                     raise BackupError(job.error_message, job=job) from error
                 else:  # the caller's own, or an interrupt, which has no room for a job
                     error.add_note(f"backup {job.id} failed, and is not in {store.path}")

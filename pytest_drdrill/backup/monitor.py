@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pytest_drdrill.backup import settings
 from pytest_drdrill.backup.errors import BackupError, BackupNotFound, BackupRefused
+from pytest_drdrill.backup.exposure import exposure_at, recovery_point_of
 from pytest_drdrill.backup.parts import check_parts
 from pytest_drdrill.backup.schedule import BackupSchedule
 from pytest_drdrill.backup.store import Store
@@ -19,9 +19,10 @@ from pytest_drdrill.text import shown
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from datetime import datetime, timedelta
 
     from pytest_drdrill.backup.job import BackupJob
-    from pytest_drdrill.backup.schedule import FailedRun
+    from pytest_drdrill.backup.maker import FailedRun
 
 AlertKind: TypeAlias = Literal["missing", "overdue", "failed", "unverified", "damaged", "future"]
 
@@ -178,11 +179,11 @@ class BackupMonitor:
         """
         now = self._clock.now()
         found = self._look()
-        future = [job for job in found.sound if _point(job) > now]
-        counting = [job for job in found.sound if _point(job) <= now]
+        future = [job for job in found.sound if recovery_point_of(job) > now]
+        counting = [job for job in found.sound if recovery_point_of(job) <= now]
         newest = counting[0] if counting else None
         verified = next((job for job in counting if job.verified_at is not None), None)
-        exposure = timedelta.max if verified is None else now - _point(verified)
+        exposure = exposure_at(verified, now)
         overdue = self._is_overdue(newest, now)
         failed = self._failed_since(newest)
         alerts: dict[tuple[AlertKind, str | None], str] = {}
@@ -202,7 +203,7 @@ class BackupMonitor:
             checked_at=now,
             newest=newest,
             newest_verified=verified,
-            age=None if newest is None else now - _point(newest),
+            age=None if newest is None else now - recovery_point_of(newest),
             rpo_exposure=exposure,
             overdue=overdue,
             failed=failed,
@@ -239,18 +240,18 @@ class BackupMonitor:
 
     def _is_overdue(self, newest: BackupJob | None, now: datetime) -> bool:
         if self._schedule is not None:
-            due = self._schedule.next_due(None if newest is None else _point(newest))
+            due = self._schedule.next_due(None if newest is None else recovery_point_of(newest))
             return now - due > self._grace
         if self._every is None:
             return False
-        return newest is None or now - _point(newest) > self._every + self._grace
+        return newest is None or now - recovery_point_of(newest) > self._every + self._grace
 
     def _why_overdue(self, newest: BackupJob | None, now: datetime) -> str:
         late = f"with a grace of {format_duration(self._grace)}"
         wanted = "the schedule asks for" if self._every is None else format_duration(self._every)
         if newest is None:
             return f"there is no backup to rely on in {self._store.path}, {wanted} {late}"
-        age = format_duration(now - _point(newest))
+        age = format_duration(now - recovery_point_of(newest))
         return f"the newest backup, {newest.id}, is {age} old: more than {wanted} {late}"
 
     def _failed_since(self, newest: BackupJob | None) -> tuple[FailedRun, ...]:
@@ -259,7 +260,7 @@ class BackupMonitor:
         failing = self._schedule.failing
         if newest is None:
             return failing
-        return tuple(run for run in failing if run.moment >= _point(newest))
+        return tuple(run for run in failing if run.moment >= recovery_point_of(newest))
 
     def _update(
         self, messages: dict[tuple[AlertKind, str | None], str], now: datetime
@@ -290,10 +291,6 @@ class BackupMonitor:
                 _log.exception("an alert callback raised when told of %s", alert)
 
 
-def _point(job: BackupJob) -> datetime:
-    return job.recovery_point or job.created_at
-
-
 def _why_failed(failed: tuple[FailedRun, ...]) -> str:
     last = failed[-1]
     count = "the last run" if len(failed) == 1 else f"the last {len(failed)} runs"
@@ -310,5 +307,5 @@ def _why_unverified(verified: BackupJob | None, exposure: timedelta, allowed: ti
 
 
 def _why_future(job: BackupJob, now: datetime) -> str:
-    ahead = format_duration(_point(job) - now)
+    ahead = format_duration(recovery_point_of(job) - now)
     return f"the recovery point of backup {job.id} lies {ahead} in the future: a clock is wrong"

@@ -1,46 +1,41 @@
-"""The tar that a backup writes: members one after another, small ones through a buffer.
+"""The tar that a backup writes: members one after another, through a few buffers.
 
-A small file is read straight into the buffer behind its header; a full buffer is hashed, file by
-file, and written by a thread while the next one fills. A large file is copied by the kernel from
-file to file, and its hash is that of what then is in the tar: so what a manifest says is what a
-restore will find, whatever happens to the source meanwhile.
+A file is read straight into a buffer behind its header. A full buffer is hashed and written by
+threads while the next one fills; what is hashed are the very bytes that are written, so what a
+manifest says is what a restore will find, whatever happens to the source meanwhile.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import deque
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
+from pytest_drdrill.backup.direct import PAGE, UncachedFile, page_aligned
 from pytest_drdrill.backup.errors import BackupError
 from pytest_drdrill.backup.tar import END, header, padding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
+    from hashlib import _Hash
     from typing import BinaryIO
 
-    from pytest_drdrill.backup.background import Background, Follower
+    from pytest_drdrill.backup.background import Background
     from pytest_drdrill.backup.entry import Entry
 
     Read = Callable[[memoryview], int]
     """Fills a buffer from a source file; the number of bytes, fewer only at its end."""
-    Copy = Callable[[int, int], int]
-    """Has the kernel copy to a descriptor, so many bytes at most; how many, 0 where it can't."""
 
 LARGE = 1 << 20
-"""Bytes from which on a file is copied from file to file."""
-_PIECE = 1 << 20
+"""Bytes from which on a file may be spread over buffers."""
 _ROOM = 2 << 20
 """Bytes of a buffer."""
 _BUFFERS = 3
 _WORTH_A_THREAD = 1 << 16
-"""Bytes from which on another thread takes a small file's hash."""
-_SYNC = 128 << 20
-"""Bytes after which they are brought to the disk while the next are read."""
+"""Bytes from which on another thread takes a file's hash."""
 
 
 class Hashing(Protocol):
@@ -55,7 +50,7 @@ class Hashing(Protocol):
         """Wait until the entry has its hash.
 
         Raises:
-            OSError: what was written can't be read, or something could not be written.
+            OSError: something could not be written.
         """
         ...
 
@@ -75,13 +70,13 @@ class Pack:
     """
 
     def __init__(self, file: BinaryIO, background: Background) -> None:
-        self._fd = file.fileno()
-        self._background = background
+        self._file = UncachedFile(file.fileno(), background)
+        self._hashes = background.lane()
+        self._writes = background.lane()
         self._flushed = 0  # where in the file the buffer begins
         self._filled = 0
-        self._batch = _Batch(memoryview(bytearray(_ROOM)), self._flush)
+        self._batch = _Batch(page_aligned(_ROOM), self._take_hashes)
         self._handed_over: deque[_Batch] = deque()  # to threads, the oldest first
-        self._unsynced = 0
 
     @property
     def position(self) -> int:
@@ -90,11 +85,13 @@ class Pack:
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes."""
-        if len(data) > len(self._batch.buffer) - self._filled:
+        while len(data) > (room := _ROOM - self._filled):
+            self._append(data[:room])
             self._flush()
-            if len(data) > len(self._batch.buffer):
-                self._put(memoryview(data))
-                return
+            data = data[room:]
+        self._append(data)
+
+    def _append(self, data: bytes | memoryview) -> None:
         end = self._filled + len(data)
         self._batch.buffer[self._filled : end] = data
         self._filled = end
@@ -111,10 +108,10 @@ class Pack:
         """
         head = header(entry)
         room = len(head) + entry.size
-        if room > len(self._batch.buffer) - self._filled:
+        if room > _ROOM - self._filled:
+            if room > _ROOM - PAGE:  # a header may hold a lot of attributes
+                return self.add_large(entry, read, lambda _: None)
             self._flush()
-            if room > len(self._batch.buffer):  # a header may hold a lot of attributes
-                self._batch.buffer = memoryview(bytearray(room))
         batch = self._batch
         start = self._filled + len(head)
         data = batch.buffer[start : self._filled + room]
@@ -125,25 +122,23 @@ class Pack:
             head = header(entry)
         batch.buffer[self._filled : start] = head
         entry.offset = self._flushed + start
-        is_left = count >= _WORTH_A_THREAD and entry.nlink == 1  # others may ask for it soon
-        if is_left:
-            batch.files.append((entry, start, start + count))
+        self._filled = start + count
+        content = None
+        if count >= _WORTH_A_THREAD and entry.nlink == 1:  # others may ask for it soon
+            content = _Content(entry, batch)
+            batch.pieces.append(_Piece(content, start, start + count, is_last=True))
         else:
             entry.sha256 = sha256(data).hexdigest()
-        self._filled = start + count
         self.write(padding(count))
-        return batch if is_left else None
+        return content
 
-    def add_large(
-        self, entry: Entry, copy: Copy, read: Read, tell: Callable[[int], object]
-    ) -> Hashing:
-        """A member with a file's content, from ``LARGE`` up; sets size and offset.
+    def add_large(self, entry: Entry, read: Read, tell: Callable[[int], object]) -> Hashing:
+        """A member with a file's content of any size; sets size and offset.
 
         Args:
             entry: whose size is the most that is taken; should it be less, it is set.
-            copy: copies from it.
-            read: reads it, where that can't be.
-            tell: told after each piece how many bytes are copied.
+            read: reads the content.
+            tell: told after each piece how many bytes are read.
 
         Returns:
             Who sets the hash, in time.
@@ -154,28 +149,31 @@ class Pack:
         head = header(entry)
         begin = self.position
         self.write(head)
-        self._flush()
-        entry.offset = self._flushed
-        follower = self._background.follow(self._fd)
+        entry.offset = self.position
+        content = _Content(entry, self._batch)
         left = entry.size  # what a growing file gains meanwhile is left for the next backup
-        try:
-            while left and (count := self._copy(copy, read, min(left, _PIECE))):
-                follower.wrote(self._flushed - count, self._flushed)
-                left -= count
-                tell(entry.size - left)
-        except BaseException:
-            follower.give_up()
-            raise
-        follower.end()
+        while left:
+            if self._filled == _ROOM:
+                self._flush()
+            batch, start = self._batch, self._filled
+            count = read(batch.buffer[start : min(start + left, _ROOM)])
+            if not count:
+                break
+            self._filled += count
+            left -= count
+            batch.pieces.append(_Piece(content, start, self._filled))
+            tell(entry.size - left)
+        # So that the last piece is known to be it, wherever the file ended.
+        content.batch = self._batch
+        self._batch.pieces.append(_Piece(content, self._filled, self._filled, is_last=True))
         if left:  # it shrank: its header has to say so
             entry.size -= left
             shorter = header(entry)
             if len(shorter) != len(head):
                 raise Shrank(f"can't read {entry.path!r}: it shrinks while it is read")
-            self._wait(most=0)  # the one that it takes the place of may still be to be written
-            _write_all(self._fd, shorter, begin)
+            self._overwrite(begin, shorter)
         self.write(padding(entry.size))
-        return _Followed(entry, follower)
+        return content
 
     def add_sparse(self, entry: Entry, fd: int, read: Read, tell: Callable[[int], object]) -> None:
         """A member with the segments of a sparse file; sets hash and offset.
@@ -208,127 +206,138 @@ class Pack:
 
     def rewind(self, position: int) -> None:
         """Drop all from a position on."""
-        if position >= self._flushed:
-            self._filled = position - self._flushed
-            self._batch.drop(self._filled)
-            return
-        self._wait(most=0)
-        os.ftruncate(self._fd, position)
-        os.lseek(self._fd, position, os.SEEK_SET)
-        self._batch.drop(0)
-        self._flushed, self._filled = position, 0
+        if position < self._flushed:
+            self._wait(most=0)
+            begin = position - position % PAGE
+            self._file.read_page(self._batch.buffer[:PAGE], begin)
+            os.ftruncate(self._file.fd, begin)
+            self._flushed = begin
+        # The pieces of what is dropped stay, and give hashes that nobody asks for.
+        self._filled = position - self._flushed
 
     def end(self) -> None:
         """Write the end of a tar, and bring all of it to the disk."""
         self.write(END)
-        self._flush()
+        if self._flushed:  # a small tree is written at once, and needs no thread
+            self._flush()
         self._wait(most=0)
-        self._background.end_sync()
-        os.fsync(self._fd)
-
-    def _copy(self, copy: Copy, read: Read, most: int) -> int:
-        if count := copy(self._fd, most):
-            self._wrote(count)
-            return count
-        data = self._batch.buffer[:most]
-        data = data[: read(data)]
-        self._put(data)
-        return len(data)
+        self._batch.take_hashes()
+        self._file.write_odd(self._batch.buffer[: self._filled], self._flushed)
+        self._file.sync()
 
     def _flush(self) -> None:
-        """Write what is in the buffer; the first time at once: a small tree has no thread."""
-        batch, size = self._batch, self._filled
-        if not size:
-            return
-        position, self._filled = self._flushed, 0
-        if position:
-            batch.stored = self._background.run(batch.store, self._fd, position, size)
-            self._handed_over.append(batch)
-        else:
-            batch.store(self._fd, position, size)
-        os.lseek(self._fd, position + size, os.SEEK_SET)
-        self._wrote(size)
-        free = batch.buffer if batch.stored is None else self._wait(most=_BUFFERS - 1)
-        self._batch = _Batch(memoryview(bytearray(_ROOM)) if free is None else free, self._flush)
+        """Hand the buffer over to threads, all but what is left over beyond whole pages."""
+        batch = self._batch
+        size = self._filled - self._filled % PAGE
+        if batch.pieces:
+            batch.hashed = self._hashes.run(batch.take_hashes)
+        batch.written = self._writes.run(self._file.write, batch.buffer[:size], self._flushed)
+        self._handed_over.append(batch)
+        free = self._wait(most=_BUFFERS - 1)
+        self._batch = _Batch(page_aligned(_ROOM) if free is None else free, self._take_hashes)
+        self._flushed += size
+        rest = batch.buffer[size : self._filled]
+        self._filled = 0
+        self._append(rest)
 
     def _wait(self, *, most: int) -> memoryview | None:
         """Wait until so few batches are with threads; gives a buffer that is free then, if any."""
         free = None
         while len(self._handed_over) > most:
             batch = self._handed_over.popleft()
-            batch.settle()
+            batch.end()
             free = batch.buffer
         return free
 
-    def _put(self, data: memoryview) -> None:
-        while data:
-            count = os.write(self._fd, data)
-            self._wrote(count)
-            data = data[count:]
+    def _take_hashes(self) -> None:
+        """Hash what the buffer holds by now, as somebody waits for that."""
+        for batch in self._handed_over:
+            if batch.hashed is not None:
+                batch.hashed.result()
+        self._batch.take_hashes()
 
-    def _wrote(self, count: int) -> None:
-        self._flushed += count
-        self._unsynced += count
-        if self._unsynced >= _SYNC:
-            self._background.sync(self._fd)
-            self._unsynced = 0
+    def _overwrite(self, position: int, data: bytes) -> None:
+        """Other bytes in the place of as many that are there."""
+        flushed = min(len(data), max(0, self._flushed - position))
+        if flushed:
+            self._wait(most=0)  # they may still be to be written
+            self._file.write_odd(memoryview(data)[:flushed], position)
+        begin = max(0, position - self._flushed)
+        self._batch.buffer[begin : begin + len(data) - flushed] = data[flushed:]
 
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """A buffer with small files, hashed and written at once.
+    """A buffer that is hashed and written at once.
 
     Attributes:
         buffer: what is written.
-        flush: has this batch, as long as it grows, handed over.
-        files: whose hashes are to be taken, each with where it begins and ends in the buffer.
-        stored: once a thread has it, when that is done.
-        is_known: whether all hashes are set.
+        finish: has what is in it hashed, as long as no thread has it.
+        pieces: what of files is still to be hashed.
+        hashed: once a thread has them, when that is done.
+        written: likewise for the buffer.
     """
 
     buffer: memoryview
-    flush: Callable[[], None]
-    files: list[tuple[Entry, int, int]] = field(default_factory=list)
-    stored: Future[None] | None = None
-    is_known: bool = False
+    finish: Callable[[], None]
+    pieces: list[_Piece] = field(default_factory=list)
+    hashed: Future[None] | None = None
+    written: Future[None] | None = None
 
-    def drop(self, position: int) -> None:
-        """Forget the files from a position of the buffer on."""
-        while self.files and self.files[-1][1] >= position:
-            self.files.pop()
+    def take_hashes(self) -> None:
+        """Hash the pieces; after those of all earlier batches."""
+        for piece in self.pieces:
+            piece.content.update(self.buffer[piece.start : piece.end])
+            if piece.is_last:
+                piece.content.end()
+        self.pieces.clear()
 
-    def store(self, fd: int, position: int, size: int) -> None:
-        """Set the hashes, and write so much of the buffer to a position of a file."""
-        for entry, start, end in self.files:
-            entry.sha256 = sha256(self.buffer[start:end]).hexdigest()
-        _write_all(fd, self.buffer[:size], position)
-        self.is_known = True
-
-    def settle(self) -> None:
-        if self.stored is None and not self.is_known:
-            self.flush()
-        if self.stored is not None:
-            self.stored.result()
+    def end(self) -> None:
+        """Wait until nobody needs the buffer."""
+        for job in (self.hashed, self.written):
+            if job is not None:
+                job.result()
 
 
 @dataclass(slots=True, eq=False)
-class _Followed:
-    """A large file whose hash is taken from the tar."""
+class _Piece:
+    """Where in a buffer a part of a file is."""
+
+    content: _Content
+    start: int
+    end: int
+    is_last: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Content:
+    """A file whose hash is taken as its pieces come; a ``Hashing``.
+
+    Attributes:
+        entry: gets the hash.
+        batch: has its last piece.
+    """
 
     entry: Entry
-    follower: Follower
+    batch: _Batch
+    _digest: _Hash | None = None
+
+    def update(self, data: memoryview) -> None:
+        if self._digest is None:
+            self._digest = sha256(data)
+        else:
+            self._digest.update(data)
+
+    def end(self) -> None:
+        assert self._digest is not None
+        self.entry.sha256 = self._digest.hexdigest()
 
     @property
     def is_known(self) -> bool:
-        return self.follower.is_known
+        return self.entry.sha256 is not None
 
     def settle(self) -> None:
-        self.entry.sha256 = self.follower.digest()
-        if not self.entry.sha256:
-            raise OSError(errno.EIO, f"{self.entry.path!r} was cut off in it")
-
-
-def _write_all(fd: int, data: bytes | memoryview, position: int) -> None:
-    while data:
-        count = os.pwrite(fd, data, position)
-        data, position = data[count:], position + count
+        if self.batch.hashed is not None:
+            self.batch.hashed.result()
+        elif not self.is_known:
+            self.batch.finish()

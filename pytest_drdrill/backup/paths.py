@@ -56,3 +56,14 @@ def refuse_overlap(folder: Path, destination: Path, what: str) -> None:
         raise BackupRefused(f"{what} {folder} lies inside the destination {destination}")
     if inner in outer.parents:
         raise BackupRefused(f"the destination {destination} lies inside {what} {folder}")
+
+
+def is_missing(path: Path) -> bool:
+    """Whether nothing has that name, not even a dangling symlink; false if it can't be told."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_drdrill.backup.errors import BackupError, RestoreTargetError
 from pytest_drdrill.backup.exchange import sync_file_system
+from pytest_drdrill.backup.full_disk import inodes_told, why
 from pytest_drdrill.backup.job import is_id
 from pytest_drdrill.backup.manifest import read_manifest
 from pytest_drdrill.backup.paths import refuse_overlap
@@ -59,8 +60,13 @@ def restore(
     _check_target(job, target, selection)
     result = RestoreResult(job.id, target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with settled(target, result.warnings) as journal:
+        with inodes_told(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            inodes_told(target.parent),
+            settled(target, result.warnings) as journal,
+            inodes_told(target.parent),  # before what was written is cleared away
+        ):
             in_use = _is_in_use(target, replace=replace)
             stage = journal.make_stage()
             _write_stage(job, stage, selection, result, progress)
@@ -77,9 +83,8 @@ def restore(
                     )
                 swap_paths(journal, stage, target, selection.paths)
     except OSError as error:
-        reasons = [error.strerror or str(error), *getattr(error, "__notes__", ())]
         raise BackupError(
-            f"can't restore backup {job.id} to {target}: {'; '.join(reasons)}", job=job
+            f"can't restore backup {job.id} to {target}: {why(error)}", job=job
         ) from error
     return result
 

@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections import deque
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import replace
+from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Self
 
 from pytest_drdrill.backup import settings
 from pytest_drdrill.backup.errors import BackupRefused
-from pytest_drdrill.backup.paths import absolute, refuse_overlap
-from pytest_drdrill.backup.slots import CronSlots, EvenSlots, Slots
-from pytest_drdrill.backup.store import Store
-from pytest_drdrill.backup.strategy import BackupStrategy
+from pytest_drdrill.backup.exposure import BackupExposure, backup_exposure, recovery_point_of
+from pytest_drdrill.backup.maker import BackupMaker, FailedRun, UsableSpan
+from pytest_drdrill.backup.paths import absolute, is_missing, refuse_overlap
+from pytest_drdrill.backup.runs import Runs
+from pytest_drdrill.backup.slots import slots_of
+from pytest_drdrill.backup.timetable import Timetable
 from pytest_drdrill.text import shown
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
-    from datetime import timedelta
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime, timedelta
     from pathlib import Path
     from types import TracebackType
 
     from pytest_drdrill.backup.job import BackupJob
 
-_KEPT = 10_000
 _log = logging.getLogger("pytest_drdrill.backup")
 
 
-@dataclass(frozen=True, slots=True)
-class FailedRun:
-    """A run of a schedule that gave no backup.
-
-    Attributes:
-        moment: when it began, in UTC.
-        error: what it raised.
-        job: the job that failed, or None where it was refused before there was one.
-    """
-
-    moment: datetime
-    error: Exception
-    job: BackupJob | None
-
-
-class BackupSchedule:
+class BackupSchedule(Timetable):
     """Backs up a folder again and again, at even intervals or as a cron expression says.
 
     With ``every``, the slots are at ``start + n * every``, the first one at the start; they are
@@ -56,13 +41,17 @@ class BackupSchedule:
     while the backup before them was still being made, are made up for by one backup, however many
     they are. A run that fails is kept in ``failures``, and the next slot is tried as usual.
 
-    Backups are made inline, in the event loop and not in a thread beside it: the loop stands still
-    meanwhile. So nothing depends on how threads are scheduled, a virtual clock can drive a
-    schedule, and a cancellation never strikes in the middle of a backup. Time is met through the
-    strategy's clock alone.
+    Strategies make backups inline, in the event loop and not in a thread beside it: the loop stands
+    still meanwhile. So nothing depends on how threads are scheduled, a virtual clock can drive a
+    schedule, and a cancellation never strikes in the middle of a backup. A maker whose
+    ``create_backup`` is asynchronous lets the loop go on; a cancellation ends its backup, which is
+    then neither a job nor a failure of the schedule. No backup begins before the one before it has
+    ended. Time is met through the strategy's clock alone. Where that is of a simulated world that
+    begins anew, as for each example of ``@given``, so does what came of the runs.
 
     Args:
-        strategy: what makes the backups; its clock is the clock of the schedule.
+        strategy: what makes the backups, a ``BackupStrategy`` or any other ``BackupMaker``; its
+            clock is the clock of the schedule.
         source: the folder to read.
         destination: the folder that holds the backups; made if it is missing.
         every: time from a slot to the next one, as ``"1h"`` or a timedelta.
@@ -83,7 +72,7 @@ class BackupSchedule:
 
     def __init__(  # noqa: PLR0913 - settings with defaults, by keyword
         self,
-        strategy: BackupStrategy,
+        strategy: BackupMaker,
         source: str | os.PathLike[str],
         destination: str | os.PathLike[str],
         *,
@@ -92,7 +81,7 @@ class BackupSchedule:
         start: datetime | None = None,
         on_failure: Callable[[FailedRun], object] | None = None,
     ) -> None:
-        if not isinstance(strategy, BackupStrategy):
+        if not isinstance(strategy, BackupMaker):
             raise TypeError(
                 f"a schedule needs a strategy such as FullBackupStrategy(), not {shown(strategy)}"
             )
@@ -100,13 +89,13 @@ class BackupSchedule:
         self.source: Path = absolute(source, "the source")
         self.destination: Path = absolute(destination, "the destination")
         refuse_overlap(self.source, self.destination, "the source")
-        self._slots = _slots(strategy, every, cron, start)
+        super().__init__(slots_of(every, cron, start, strategy.clock))
         if on_failure is not None:
             settings.check_callback("on_failure", on_failure)
         self._on_failure = on_failure
-        self._jobs: deque[BackupJob] = deque(maxlen=_KEPT)
-        self._failures: deque[FailedRun] = deque(maxlen=_KEPT)
-        self._failing = 0
+        self._kept = Runs()
+        self._era = self._now_era()
+        self._lasting: Runs | None = None  # what came of the runs before its world first began anew
         self._running = False
         self._task: asyncio.Task[None] | None = None
 
@@ -118,17 +107,17 @@ class BackupSchedule:
     @property
     def jobs(self) -> tuple[BackupJob, ...]:
         """The backups that this schedule made, in order; the last ten thousand of them."""
-        return tuple(self._jobs)
+        return tuple(self._runs.jobs)
 
     @property
     def failures(self) -> tuple[FailedRun, ...]:
         """The runs that failed, in order; the last ten thousand of them."""
-        return tuple(self._failures)
+        return tuple(self._runs.failures)
 
     @property
     def failing(self) -> tuple[FailedRun, ...]:
         """The runs that failed since the last one that did not."""
-        return self.failures[max(0, len(self._failures) - self._failing) :]
+        return self._runs.failing
 
     @property
     def is_running(self) -> bool:
@@ -136,38 +125,6 @@ class BackupSchedule:
         return self._running or (self._task is not None and not self._task.done())
 
     # When.
-
-    def next_after(self, moment: datetime) -> datetime:
-        """The first slot that is later than a moment, in UTC.
-
-        Raises:
-            TypeError: the moment is no datetime.
-            ValueError: it has no time zone, or what comes after it is out of a datetime's range.
-        """
-        return self._after(settings.in_utc("moment", moment))
-
-    def runs_between(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """The slots later than ``start`` and not later than ``end``, in order, in UTC.
-
-        So the slots of adjoining spans are those of the whole: none twice, none left out.
-
-        Raises:
-            TypeError: a moment is no datetime.
-            ValueError: a moment has no time zone, or the end is before the start.
-        """
-        start, end = settings.in_utc("start", start), settings.in_utc("end", end)
-        if end < start:
-            raise ValueError(f"the end {end} is before the start {start}")
-        return self._between(start, end)
-
-    def interval_at(self, moment: datetime) -> timedelta:
-        """Time from a moment to the first slot later than it.
-
-        Raises:
-            TypeError: the moment is no datetime.
-            ValueError: it has no time zone, or what comes after it is out of a datetime's range.
-        """
-        return self.next_after(moment) - settings.in_utc("moment", moment)
 
     def due(self, at: datetime | None = None) -> bool:
         """Whether a slot has come since the newest backup of the destination began to read.
@@ -184,54 +141,92 @@ class BackupSchedule:
             BackupRefused: the destination can't be read.
         """
         at = self.strategy.clock.now() if at is None else settings.in_utc("at", at)
-        try:
-            jobs = Store(self.destination).jobs()
-        except BackupRefused:
-            if os.path.lexists(self.destination):
-                raise
-            jobs = []
         # A recovery point that lies later tells of a clock that was wrong, and counts for nothing.
-        points = (job.recovery_point or job.created_at for job in jobs)
+        points = map(recovery_point_of, self._listed())
         return self.next_due(next((point for point in points if point <= at), None)) <= at
 
-    def next_due(self, recovery_point: datetime | None) -> datetime:
-        """When the next backup is due: at the first slot after a recovery point, in UTC.
+    def exposure(
+        self,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        usable_after: str | timedelta = "0s",
+        lost: Mapping[str, datetime] | None = None,
+        verified: bool = False,
+    ) -> BackupExposure:
+        """The most that a disaster could have cost at any instant, by what has come of the runs.
+
+        ``worst_case_rpo`` says what the slots allow while every run succeeds; here those that
+        failed, took long or were skipped count. Whatever else the destination holds counts too.
+        What that lacks of them was lost or pruned: since now, as nothing tells since when.
 
         Args:
-            recovery_point: that of the newest backup, or None where there is none: then it is the
-                first slot, or long ago with ``cron``, which has no first one.
+            start: the first instant that counts. By default the moment at which the first backup
+                could be restored, and was verified where that is wanted: what is there before has
+                none yet. Where the first run failed, it is the moment at which that began.
+            end: the last one; by default now.
+            usable_after: see ``backup_exposure``, as the next two.
+            lost: backups that were lost or found damaged, by id.
+            verified: whether a backup counts only once it was verified.
 
         Raises:
-            TypeError: it is no datetime.
-            ValueError: it has no time zone, or what comes after it is out of a datetime's range.
+            TypeError: an argument of another type, or a duration without a unit.
+            ValueError: a moment without a time zone, an end before the start, no duration, no run
+                yet, a start from which on not all backups are known any more, or an id in ``lost``
+                that is no backup's.
+            BackupRefused: the destination is there and can't be read.
         """
-        if recovery_point is not None:
-            return self.next_after(recovery_point)
-        return self._slots.start or datetime.min.replace(tzinfo=UTC)
+        runs, now = self._runs, self.strategy.clock.now()
+        own = {job.id: job for job in runs.jobs}
+        listed = {job.id: job for job in self._listed()}
+        known = own | listed
 
-    def worst_case_rpo(self, duration: str | timedelta) -> timedelta:
-        """The most that a disaster can cost while every run succeeds.
+        def usable(job: BackupJob) -> UsableSpan:
+            told = self.strategy.usable(job)
+            if job.id in listed:
+                return told
+            return told._replace(until=now if told.until is None else min(told.until, now))
 
-        It is the longest gap between two recovery points, plus the time from a recovery point until
-        its backup is usable: a disaster just before that moment falls back on the recovery point
-        before. The longest gap is that of the slots; where a backup takes longer than that, the
-        next one begins when it ends, and the gap is what a backup takes. For ``cron`` the gaps of
-        the whole calendar count, leap years and centuries included.
+        end = now if end is None else settings.in_utc("end", end)
+        if start is None:
+            delay = settings.duration("usable_after", usable_after)
+            first = runs.first_usable(known, self.strategy.usable, delay, verified=verified)
+            start = min(first, end)
+        runs.refuse_forgotten(settings.in_utc("start", start), known.values())
+        found = backup_exposure(
+            known.values(),
+            start=start,
+            end=end,
+            usable_after=usable_after,
+            lost=lost,
+            verified=verified,
+            failures=runs.failures,
+            usable=usable,
+        )
+        return replace(found, longest_gap=self._slots.longest_gap())
 
-        Source: derived from the recovery point objective of NIST SP 800-34 rev. 1, section 3.2.1
-        (the point in time, prior to a disruption, to which data can be recovered given the most
-        recent backup copy).
+    def _listed(self) -> Sequence[BackupJob]:
+        """The backups of the destination; none where it is missing."""
+        try:
+            return self.strategy.list_backups(self.destination)
+        except BackupRefused:
+            if is_missing(self.destination):
+                return []
+            raise
 
-        Args:
-            duration: how long a backup takes until it can be restored, its copy to another place
-                included.
+    # What came of the runs.
 
-        Raises:
-            TypeError: the duration is no text and no timedelta.
-            ValueError: it is no duration.
-        """
-        takes = settings.duration("duration", duration)
-        return max(self._slots.longest_gap(), takes) + takes
+    @property
+    def _runs(self) -> Runs:
+        """What came of them since the world of the clock began, if it can begin anew."""
+        era = self._now_era()
+        if era is not self._era:
+            self._lasting = self._lasting or self._kept
+            self._era, self._kept = era, self._lasting.copied()
+        return self._kept
+
+    def _now_era(self) -> object:
+        return getattr(self.strategy.clock, "era", None)
 
     # What a caller can do.
 
@@ -242,18 +237,39 @@ class BackupSchedule:
             The completed job, which is also the last one of ``jobs``.
 
         Raises:
-            Exception: what ``BackupStrategy.create_backup`` raised, which is also the last one of
-                ``failures``; ``on_failure`` was told.
+            TypeError: the backups are asynchronous: await ``run_now()``. Nothing was begun.
+            Exception: what ``create_backup`` raised, which is also the last one of ``failures``;
+                ``on_failure`` was told.
         """
         began = self.strategy.clock.now()
         try:
-            job = self.strategy.create_backup(self.source, self.destination)
+            made = self.strategy.create_backup(self.source, self.destination)
         except Exception as error:
-            self._failed(FailedRun(began, error, getattr(error, "job", None)))
+            self._failed(began, error)
             raise
-        self._jobs.append(job)
-        self._failing = 0
-        return job
+        if isawaitable(made):
+            if iscoroutine(made):
+                made.close()
+            raise TypeError(f"the backups of {self.strategy!r} take time: await schedule.run_now()")
+        return self._completed(made)
+
+    async def run_now(self) -> BackupJob:
+        """Back up now, as ``run_once`` does, with a strategy or with what is asynchronous.
+
+        Returns:
+            The completed job, which is also the last one of ``jobs``.
+
+        Raises:
+            Exception: see ``run_once``.
+        """
+        began = self.strategy.clock.now()
+        try:
+            made = self.strategy.create_backup(self.source, self.destination)
+            job = await made if isawaitable(made) else made
+        except Exception as error:
+            self._failed(began, error)
+            raise
+        return self._completed(job)
 
     async def run(self, *, until: datetime | None = None) -> None:
         """Keep to the schedule: a backup now if one is due, then one at each slot.
@@ -327,19 +343,6 @@ class BackupSchedule:
 
     # How.
 
-    def _after(self, moment: datetime) -> datetime:
-        try:
-            return self._slots.after(moment)
-        except OverflowError:
-            raise ValueError(f"the slot after {moment} is out of range") from None
-
-    def _between(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        try:
-            while (start := self._slots.after(start)) <= end:
-                yield start
-        except OverflowError:  # so the next one is later than any end
-            return
-
     async def _run(self, end: datetime | None) -> None:
         self._running = True
         try:
@@ -353,7 +356,7 @@ class BackupSchedule:
                     slot = min(slot, self._after(began))
                     continue
                 try:
-                    self.run_once()
+                    await self.run_now()
                 except Exception as error:  # noqa: BLE001 - kept and told; the next may succeed
                     _log.warning("a scheduled backup of %s failed: %r", self.source, error)
                 slot = self._after(began)
@@ -373,9 +376,13 @@ class BackupSchedule:
         clock = self.strategy.clock
         await clock.sleep(max(0.0, (moment - clock.now()).total_seconds()))
 
-    def _failed(self, run: FailedRun) -> None:
-        self._failures.append(run)
-        self._failing += 1
+    def _completed(self, job: BackupJob) -> BackupJob:
+        self._runs.completed(job)
+        return job
+
+    def _failed(self, began: datetime, error: Exception) -> None:
+        run = FailedRun(began, error, getattr(error, "job", None))
+        self._runs.failed(run)
         if self._on_failure is None:
             return
         try:
@@ -386,21 +393,3 @@ class BackupSchedule:
     def _refuse_second(self) -> None:
         if self.is_running:
             raise BackupRefused("this schedule is running already; stop it before a new start")
-
-
-def _slots(
-    strategy: BackupStrategy,
-    every: str | timedelta | None,
-    cron: str | None,
-    start: datetime | None,
-) -> Slots:
-    if (every is None) == (cron is None):
-        which = "neither is" if every is None else "both are"
-        raise ValueError(f'a schedule takes either every="1h" or cron="0 3 * * *"; {which} given')
-    if cron is not None:
-        if start is not None:
-            raise ValueError("start has no meaning with cron, which says itself when its slots are")
-        return CronSlots(cron)
-    assert every is not None
-    first = strategy.clock.now() if start is None else settings.in_utc("start", start)
-    return EvenSlots(every, first)

@@ -14,6 +14,8 @@ from pytest_drdrill.text import shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pytest_drdrill.clock import Clock
+
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 _FIELDS = 5
@@ -188,3 +190,24 @@ def _longest_of_days(slots: CronSlots) -> timedelta:
 
 def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
+
+
+def slots_of(
+    every: str | timedelta | None, cron: str | None, start: datetime | None, clock: Clock
+) -> Slots:
+    """The slots that the arguments of a schedule describe.
+
+    Raises:
+        TypeError: an argument of another type, or an interval without a unit.
+        ValueError: they describe none, or two kinds of them.
+        ImportError: the library that reads cron expressions is not installed.
+    """
+    if (every is None) == (cron is None):
+        which = "neither is" if every is None else "both are"
+        raise ValueError(f'a schedule takes either every="1h" or cron="0 3 * * *"; {which} given')
+    if cron is not None:
+        if start is not None:
+            raise ValueError("start has no meaning with cron, which says itself when its slots are")
+        return CronSlots(cron)
+    assert every is not None
+    return EvenSlots(every, clock.now() if start is None else settings.in_utc("start", start))

@@ -68,7 +68,6 @@ class Source:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._copies = True
         try:
             self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -143,28 +142,6 @@ class Source:
                 raise Vanished from error
             self._fail(path, error)
         return filled
-
-    def copy(self, path: str, fd: int, to: int, most: int) -> int:  # noqa: ARG002 - as read()
-        """Have the kernel copy from an open file to another one, each from its position on.
-
-        Args:
-            path: what is read.
-            fd: the open file.
-            to: the other one, open to be written.
-            most: bytes to copy at most.
-
-        Returns:
-            How many it copied. None of them at the end of the file, or where it can't, which
-            ``read`` then tells: between some file systems it does not copy.
-        """
-        if self._copies:
-            try:
-                return os.copy_file_range(fd, to, most)
-            except (
-                OSError
-            ):  # whether it is the one file or the other that fails, only reading tells
-                self._copies = False
-        return 0
 
     def segments(self, path: str, fd: int, status: os.stat_result) -> Segments | None:
         """Where an open file has data; None for one without holes."""

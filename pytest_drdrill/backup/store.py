@@ -25,6 +25,7 @@ from pytest_drdrill.backup.errors import (
     BackupNotFound,
     BackupRefused,
 )
+from pytest_drdrill.backup.full_disk import inodes_told, why
 from pytest_drdrill.backup.job import (
     MANIFEST,
     BackupJob,
@@ -134,12 +135,13 @@ class Store:
             BackupRefused: the destination can't be written to.
         """
         try:
-            if not self.path.is_dir():
-                self.path.mkdir(parents=True, exist_ok=True)
-                sync_folder(self.path.parent)
-            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            with inodes_told(self.path):
+                if not self.path.is_dir():
+                    self.path.mkdir(parents=True, exist_ok=True)
+                    sync_folder(self.path.parent)
+                lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise BackupRefused(f"can't write to {self.path}: {error.strerror}") from error
+            raise BackupRefused(f"can't write to {self.path}: {why(error)}") from error
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

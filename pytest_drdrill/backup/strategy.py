@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pytest_drdrill.backup.capture import Reading
 from pytest_drdrill.backup.create import create
 from pytest_drdrill.backup.errors import BackupDamaged, BackupRefused, RestoreTargetError
+from pytest_drdrill.backup.exposure import when_completed
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType
 from pytest_drdrill.backup.paths import absolute
 from pytest_drdrill.backup.progress import Reporter
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
 
+    from pytest_drdrill.backup.maker import UsableSpan
     from pytest_drdrill.backup.progress import BackupProgress
     from pytest_drdrill.backup.prune import PruneResult
     from pytest_drdrill.backup.restore import RestoreResult
@@ -237,6 +239,14 @@ class BackupStrategy(ABC):
             BackupRefused: there is no such folder, or it can't be read.
         """
         return Store(destination).jobs()
+
+    def usable(self, job: BackupJob) -> UsableSpan:
+        """From when until when a backup can be restored, as far as is known: once it is completed.
+
+        For a strategy of your own whose backups count only elsewhere, as when they are copied to
+        another place.
+        """
+        return when_completed(job)
 
     def prune_backups(
         self,

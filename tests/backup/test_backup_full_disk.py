@@ -4,58 +4,57 @@ Each sweep leaves a page more room than the one before, so that every write of a
 of the disk in its turn.
 """
 
-import itertools
 import os
-import re
-import shutil
-import subprocess
 
 import pytest
 from backup_trees import picture
+from tight_disk import (
+    TightDisk,
+    mounted,
+    refused,
+    sweep_first_backup,
+    sweep_restore,
+    sweep_second_backup,
+)
 
-from needs import lacks
 from pytest_drdrill.backup import (
     BackupError,
-    BackupRefused,
     BackupStatus,
     IncrementalBackupStrategy,
     RetentionPolicy,
 )
 
 PAGE = 4096
-SENTENCE = r"No space left on device[^\n]*$"
+SENTENCE = r"No space left on device(?!.*inode)[^\n]*$"
 
 
-class Disk:
-    """A small file system in memory, which can be filled up to so many pages."""
+class Disk(TightDisk):
+    """One that can be filled up to so many pages."""
+
+    sentence = SENTENCE
 
     def __init__(self, path):
-        self.path = path
-        self._fill = path / "fill"
+        super().__init__(path, "fill")
 
     def free_pages(self):
         return os.statvfs(self.path).f_bavail
 
-    def leave(self, pages):
-        """Fill it up but for so many pages."""
-        self._fill.unlink(missing_ok=True)
-        size = self.free_pages() - pages
+    def leave(self, amount):
+        self.filler.unlink(missing_ok=True)
+        size = self.free_pages() - amount
         assert size > 0
-        with self._fill.open("wb") as file:
+        with self.filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size * PAGE)
-        assert self.free_pages() == pages
+        assert self.free_pages() == amount
+
+    def check_given_back(self, amount):
+        assert self.free_pages() >= amount
 
 
 @pytest.fixture
 def disk(tmp_path):
-    path = tmp_path / "disk"
-    path.mkdir()
-    command = shutil.which("mount")
-    options = ["-t", "tmpfs", "-o", "size=3m", "tmpfs", path]
-    if not command or subprocess.run([command, *options], check=False).returncode:
-        lacks("the right to mount")
-    yield Disk(path)
-    subprocess.run(["umount", path], check=True)
+    with mounted(tmp_path / "disk", "size=3m") as path:
+        yield Disk(path)
 
 
 @pytest.fixture
@@ -72,58 +71,21 @@ def change(source):
     (source / "large").write_bytes(os.urandom(40_000))
 
 
-def refused(disk, act):
-    """What an act on a disk with more and more room is refused with, until there is room enough."""
-    for pages in itertools.count():
-        disk.leave(pages)
-        error = result = None
-        try:
-            result = act()
-        except BackupError as raised:
-            error = raised
-        yield error, result
-        if error is None:
-            return
-        assert re.search(SENTENCE, str(error)), str(error)
-        assert disk.free_pages() >= pages  # it gave back what it had taken
-
-
 @pytest.fixture
 def strategy():
     return IncrementalBackupStrategy()
 
 
 def test_a_backup_at_every_fill_level(strategy, disk, source, tmp_path):
-    vault = disk.path / "vault"
-    before = picture(source)
-    first = strategy.create_backup(source, vault)
-    change(source)
-    failures = 0
-    for error, job in refused(disk, lambda: strategy.create_backup(source, vault)):
-        if job is None:
-            failures += 1
-            assert error.job.status is BackupStatus.FAILED
-            assert error.job.error_message == str(error)
-            assert str(vault) in str(error)
-            assert error.job.id in str(error)
-            assert strategy.list_backups(vault) == [first]
-            assert sorted(path.name for path in vault.iterdir()) == [first.id, ".lock"][::-1]
-    assert failures > 10
-    assert strategy.list_backups(vault) == [job, first]
-    strategy.restore_backup(first, tmp_path / "first")
-    assert picture(tmp_path / "first") == before
-    strategy.restore_backup(job, tmp_path / "second")
-    assert picture(tmp_path / "second") == picture(source)
+    errors = sweep_second_backup(strategy, disk, source, change, tmp_path)
+    assert len(errors) > 10
+    for error in errors:
+        assert str(disk.path / "vault") in str(error)
+        assert error.job.id in str(error)
 
 
 def test_the_first_backup_at_every_fill_level(full, disk, source):
-    vault = disk.path / "vault"
-    for error, job in refused(disk, lambda: full.create_backup(source, vault)):
-        if job is None:
-            # Only the folder and its lock could not be made; else there was a job.
-            assert (error.job is None) == isinstance(error, BackupRefused)
-            shutil.rmtree(vault, ignore_errors=True)
-    full.verify_backup(job)
+    sweep_first_backup(full, disk, source)
 
 
 @pytest.mark.parametrize("name", ["data.tar", "manifest.jsonl", "metadata.json.part"])
@@ -177,32 +139,9 @@ def test_pruning_a_full_disk_frees_it(full, disk, source):
 
 @pytest.mark.parametrize("holds", ["nothing", "a tree", "some paths"])
 def test_a_restore_at_every_fill_level(full, disk, source, vault, holds):
-    job = full.create_backup(source, vault)
-    target = disk.path / "target"
     paths = ["large", "sub/b.txt"] if holds == "some paths" else None
-    if holds != "nothing":
-        (target / "sub").mkdir(parents=True)
-        (target / "sub" / "b.txt").write_text("older")
-    names = set(os.listdir(disk.path))  # noqa: PTH208
-    before = picture(target) if target.exists() else None
-    failures = 0
-
-    def act():
-        return full.restore_backup(job, target, replace=True, paths=paths)
-
-    for error, result in refused(disk, act):
-        if result is None:
-            failures += 1
-            assert str(error).startswith(f"can't restore backup {job.id} to {target}: ")
-            assert (picture(target) if target.exists() else None) == before
-            assert set(os.listdir(disk.path)) == {*names, "fill"}  # noqa: PTH208
-    assert failures > 10
-    assert result.warnings == []
-    if paths is None:
-        assert picture(target) == picture(source)
-    else:
-        assert (target / "sub" / "b.txt").read_text() == "beta"
-    assert set(os.listdir(disk.path)) == {*names, "fill", "target"}  # noqa: PTH208
+    errors = sweep_restore(full, disk, source, vault, holds_tree=holds != "nothing", paths=paths)
+    assert len(errors) > 10
 
 
 def test_a_journal_that_no_longer_fits(full, disk, small, vault):

@@ -1,10 +1,12 @@
-"""Large files: copied by the kernel where it can, hashed and synced by threads beside that."""
+"""Large files, and many: hashed, written and synced by threads while the next are read."""
 
 import errno
+import fcntl
 import os
 import random
 import threading
 from concurrent.futures import Future
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from pytest_drdrill.backup import (
     IncrementalBackupStrategy,
     background,
     base,
+    direct,
     pack,
     progress,
     verify,
@@ -60,17 +63,82 @@ def test_they_come_back(full, large, vault, tmp_path):
     check_round_trip(full, large, vault, tmp_path)
 
 
-@pytest.mark.parametrize("answer", [OSError(errno.EXDEV, "other file system"), 0])
-def test_where_the_kernel_does_not_copy_they_are_read(
-    full, large, vault, tmp_path, monkeypatch, answer
-):
-    def refuse(*args, **options):
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
+@pytest.fixture
+def cached(monkeypatch):
+    """A file system whose page cache can't be gone past."""
+    monkeypatch.setattr(direct, "_DIRECT", 0)
 
-    monkeypatch.setattr(os, "copy_file_range", refuse)
+
+def test_they_come_back_by_way_of_the_page_cache(full, large, vault, tmp_path, cached):
     check_round_trip(full, large, vault, tmp_path)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """What is written where in a tar, and whether past the page cache."""
+    real = os.pwrite
+    found = []
+
+    def note(fd, data, position):
+        if held_by(fd).name == TAR:
+            is_direct = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT)
+            found.append((is_direct, position, len(data)))
+        return real(fd, data, position)
+
+    monkeypatch.setattr(os, "pwrite", note)
+    return found
+
+
+def takes_direct(folder):
+    """Whether this file system has a way past the page cache."""
+    try:
+        os.close(os.open(folder / "probe", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+    except OSError:
+        return False
+    return True
+
+
+def test_whole_pages_go_past_the_page_cache(full, large, vault, tmp_path, written):
+    job = check_round_trip(full, large, vault, tmp_path)
+    *pages, rest = written
+    assert {is_direct for is_direct, _, _ in pages} == {takes_direct(tmp_path)}
+    assert {number % 4096 for _, *place in pages for number in place} == {0}
+    is_direct, position, size = rest
+    assert not is_direct
+    assert position + size == job.stored_bytes
+    assert size < pack._ROOM
+
+
+def test_a_disk_of_larger_blocks_gets_them_by_the_page_cache(
+    full, large, vault, tmp_path, monkeypatch
+):
+    real = os.pwrite
+    refused = []
+
+    def refuse(fd, data, position):
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+            refused.append(position)
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return real(fd, data, position)
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    check_round_trip(full, large, vault, tmp_path)
+    assert refused in ([0], [])  # and never again
+
+
+def test_a_disk_that_takes_only_part_of_a_page_is_full(full, large, vault, monkeypatch):
+    def fill_up(fd, data, position):
+        if position % 4096:
+            is_direct = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT
+            number = errno.EINVAL if is_direct else errno.ENOSPC
+            raise OSError(number, os.strerror(number))
+        return real(fd, data[:1000] if position else data, position)
+
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", fill_up)
+    with pytest.raises(BackupError, match="No space left on device"):
+        full.create_backup(large, vault)
+    assert [path.name for path in vault.iterdir()] == [".lock"]
 
 
 def test_copying_waits_for_hashes_that_lag_behind(full, large, vault, tmp_path, monkeypatch):
@@ -90,8 +158,8 @@ def test_a_tree_of_small_files_starts_no_thread(full, small, vault, tmp_path, mo
     check_round_trip(full, small, vault, tmp_path)
 
 
-def test_they_go_to_the_disk_while_the_next_are_copied(full, large, vault, monkeypatch):
-    monkeypatch.setattr(pack, "_SYNC", 1 << 20)
+def test_they_go_to_the_disk_while_the_next_are_read(full, large, vault, cached, monkeypatch):
+    monkeypatch.setattr(direct, "_SYNC", 1 << 20)
     real = os.fdatasync
     synced = []
     monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(held_by(fd)) or real(fd))
@@ -100,22 +168,25 @@ def test_they_go_to_the_disk_while_the_next_are_copied(full, large, vault, monke
     full.verify_backup(job)
 
 
-def test_a_disk_that_fails_beside_the_copying_fails_the_job(full, large, vault, monkeypatch):
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+def test_a_disk_that_fails_beside_the_reading_fails_the_job(
+    full, large, vault, cached, monkeypatch, call
+):
     # The kernel tells it once: who asks later hears nothing.
-    def fail(fd):
+    def fail(*args):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(pack, "_SYNC", 12 << 20)
-    monkeypatch.setattr(os, "fdatasync", fail)
+    monkeypatch.setattr(direct, "_SYNC", 12 << 20)
+    monkeypatch.setattr(os, call, fail)
     with pytest.raises(BackupError, match=r"can't write backup .*: Input/output error") as caught:
         full.create_backup(large, vault)
     assert caught.value.job.status is BackupStatus.FAILED
     assert [path.name for path in vault.iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("what", ["create", "verify", "restore"])
+@pytest.mark.parametrize("what", ["verify", "restore"])
 def test_bytes_that_a_thread_cannot_read(full, large, vault, tmp_path, monkeypatch, what):
-    job = full.create_backup(large, vault) if what != "create" else None
+    job = full.create_backup(large, vault)
     real = os.preadv
 
     def fail(fd, buffers, offset):
@@ -126,7 +197,6 @@ def test_bytes_that_a_thread_cannot_read(full, large, vault, tmp_path, monkeypat
     monkeypatch.setattr(os, "preadv", fail)
     monkeypatch.setattr(background, "_BEHIND", 1)  # nobody waits for what is not read any more
     calls = {
-        "create": lambda: full.create_backup(large, vault),
         "verify": lambda: full.verify_backup(job),
         "restore": lambda: full.restore_backup(job, tmp_path / "restored"),
     }
@@ -177,14 +247,21 @@ def test_a_disk_that_fails_when_the_last_file_is_synced(full, small, vault, tmp_
     assert not (tmp_path / "restored").exists()
 
 
-def test_a_thread_that_fails_keeps_nobody_waiting(full, large, vault, monkeypatch):
-    def fail():
-        raise MemoryError
+def test_a_thread_that_fails_keeps_nobody_waiting(full, large, vault, tmp_path, monkeypatch):
+    job = full.create_backup(large, vault)
 
+    def fail(*args):
+        if threading.current_thread() is not threading.main_thread():
+            raise MemoryError
+        return sha256(*args)
+
+    monkeypatch.setattr(pack, "sha256", fail)
+    with pytest.raises(MemoryError):
+        full.create_backup(large, vault)
     monkeypatch.setattr(background, "sha256", fail)
     monkeypatch.setattr(background, "_BEHIND", 1)
     with pytest.raises(MemoryError):
-        full.create_backup(large, vault)
+        full.verify_backup(job)
     assert threads() == []
 
 
@@ -250,23 +327,33 @@ def at_the_end(self, function, *args):
 
 
 class Late(Future):
-    def __init__(self, function, args):
+    def __init__(self, function, args, after=None):
         super().__init__()
         self.call = function, args
+        self.after = after
 
     def result(self):
         if not self.done():
+            if self.after is not None:
+                self.after.result()
             function, args = self.call
             self.set_result(function(*args))
         return super().result()
+
+
+def in_order(self, function, *args):
+    """A lane does nothing before somebody waits for it, and then all up to there."""
+    self.last = Late(function, args, getattr(self, "last", None))
+    return self.last
 
 
 def any_time(self, function, *args):
     return CHANCE.choice((at_once, at_the_end))(self, function, *args)
 
 
+@pytest.mark.parametrize("way", ["direct", "cached"])
 @pytest.mark.parametrize("run", [None, at_once, at_the_end, any_time])
-def test_many_small_files(full, small, vault, tmp_path, monkeypatch, run):
+def test_many_small_files(full, small, vault, tmp_path, monkeypatch, run, way):
     """More than all buffers and batches hold, whoever is the faster one."""
     chance = random.Random(2)
     for number in range(60):
@@ -275,10 +362,13 @@ def test_many_small_files(full, small, vault, tmp_path, monkeypatch, run):
         (folder / str(number)).write_bytes(chance.randbytes(chance.randrange(1 << 18)))
         (small / f"little{number}").write_bytes(chance.randbytes(100))
     monkeypatch.setattr(pack, "_ROOM", 1 << 20)
+    if way == "cached":
+        monkeypatch.setattr(direct, "_DIRECT", 0)
     monkeypatch.setattr(writer, "_FILES", 5)
     monkeypatch.setattr(writer, "_MOST_BATCHES", 2)
     if run is not None:
         monkeypatch.setattr(background.Background, "run", run)
+        monkeypatch.setattr(background.Lane, "run", at_once if run is at_once else in_order)
     check_round_trip(full, small, vault, tmp_path)
 
 
@@ -286,15 +376,15 @@ def test_the_header_of_a_file_that_shrinks_is_the_later_one(full, small, vault, 
     """Whenever the thread comes to write what lies before it."""
     (small / "b0").write_bytes(bytes(SIZE))  # so that the next header goes to a thread
     (small / "b1").write_bytes(bytes(SIZE))
-    real = os.copy_file_range
+    real = os.readv
 
-    def cut_it_first(of, *args):
+    def cut_it_first(of, buffers):
         if held_by(of) == small / "b1" and not os.lseek(of, 0, os.SEEK_CUR):
             os.truncate(small / "b1", os.fstat(of).st_size - 1000)
-        return real(of, *args)
+        return real(of, buffers)
 
-    monkeypatch.setattr(background.Background, "run", at_the_end)
-    monkeypatch.setattr(os, "copy_file_range", cut_it_first)
+    monkeypatch.setattr(background.Lane, "run", in_order)
+    monkeypatch.setattr(os, "readv", cut_it_first)
     job = full.create_backup(small, vault)
     monkeypatch.undo()
     full.verify_backup(job)
@@ -312,7 +402,8 @@ def test_a_machine_that_has_no_more(full, large, vault, tmp_path, monkeypatch, c
     def dup(fd):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(pack, "_SYNC", 1 << 20)
+    monkeypatch.setattr(direct, "_SYNC", 1 << 20)
+    monkeypatch.setattr(direct, "_DIRECT", 0)  # or a backup takes no descriptor for its syncs
     if what == "threads":
         monkeypatch.setattr(threading.Thread, "start", start)
     else:
@@ -322,8 +413,10 @@ def test_a_machine_that_has_no_more(full, large, vault, tmp_path, monkeypatch, c
         "verify": lambda: full.verify_backup(job),
         "restore": lambda: full.restore_backup(job, tmp_path / "restored"),
     }
+    before = set(Path("/proc/self/fd").iterdir())
     with pytest.raises(BackupError, match=r"can.t start new thread|Too many open files") as caught:
         calls[call]()
+    assert set(Path("/proc/self/fd").iterdir()) == before
     assert not isinstance(caught.value, BackupDamaged)
     assert threads() == []
     assert not (tmp_path / "restored").exists()

@@ -256,6 +256,10 @@ def test_worst_case_of_even_slots_is_met(every, takes):
     assert even(every).worst_case_rpo(takes) == following + takes - EPOCH
 
 
+def test_worst_case_where_the_copy_takes_longer_than_the_interval():
+    assert even("1h").worst_case_rpo("10m", usable_after="2h") == timedelta(hours=3, minutes=10)
+
+
 # -- due ------------------------------------------------------------------------------------------
 
 
@@ -640,6 +644,8 @@ def test_wrong_questions_are_one_sentence():
         schedule.worst_case_rpo("long")
     with pytest.raises(TypeError, match="duration: 5 has no unit"):
         schedule.worst_case_rpo(5)
+    with pytest.raises(ValueError, match="usable_after: 'late' is no duration"):
+        schedule.worst_case_rpo("1m", usable_after="late")
     last = datetime.max.replace(tzinfo=UTC)
     for each in (schedule, by_cron("0 3 * * *")):
         with pytest.raises(ValueError, match=r"the slot after 9999-12-31 .* is out of range"):

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 NAME_LIMIT = 500
 """Characters kept of a name, a service, an id."""
 TEXT_LIMIT = 10_000
 """Characters kept of a note, a detail, an error."""
+_KEY_LIMIT = 80
+_KEYS_NAMED = 5
 
 
 def storable(value: object, limit: int = TEXT_LIMIT) -> str:
@@ -49,3 +56,10 @@ def one_line(value: object, limit: int = TEXT_LIMIT) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+
+
+def named(keys: Sequence[object]) -> str:
+    """Some keys on one line: the first few of them, and how many more there are."""
+    first = ", ".join(one_line(key, _KEY_LIMIT) for key in keys[:_KEYS_NAMED])
+    left = len(keys) - _KEYS_NAMED
+    return f"{first}, … {left} more" if left > 0 else first

@@ -2,106 +2,154 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import subprocess
-from typing import TypeAlias
+import time
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet
 
+from pytest_drdrill.faults import tree
+from pytest_drdrill.faults.owed import Owed
+from pytest_drdrill.faults.tree import ProcessId, process_id
 from pytest_drdrill.faults.undo import FaultError
+from pytest_drdrill.text import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 Child: TypeAlias = "subprocess.Popen[bytes] | subprocess.Popen[str]"
 
-# Waits for a line, which says that all is undone, or for the end of the one who would write it.
-_WATCH = 'read -r line || kill -CONT "$1"'
+PATIENCE = 30.0
+"""Seconds for a process to obey a signal that it can't refuse; it may wait for a disk."""
+_POLL = 0.001
 _paused: WeakSet[Child] = WeakSet()
 
 
 def kill(process: Child) -> None:
     """SIGKILL, and wait until it is dead."""
-    _alive(process)
+    identify(process)
     process.kill()
     process.wait()
 
 
-class Pause:
-    """A child frozen by SIGSTOP, and let go on at the latest when this process ends.
+def kill_tree(process: Child) -> int:
+    """SIGKILL to a child and all that descend from it, at one moment; how many there were.
 
-    A watchdog, a tiny shell in a session of its own, holds the end of a pipe: should this process
-    be killed, by whatever signal, it sends the SIGCONT that nobody else would send any more.
+    Returns when all are dead.
+
+    Raises:
+        FaultError: it is no child, or had ended already; or some did not die.
+    """
+    found = tree.stop_tree(identify(process))
+    for each in found:
+        tree.send(each, signal.SIGKILL)
+    process.wait()
+    _await(lambda: not any(each.is_alive for each in found), f"the tree of process {process.pid}")
+    return len(found)
+
+
+def kill_rest(family: Iterable[ProcessId], pid: int) -> None:
+    """SIGKILL to what is left of a tree, the root of which may have ended.
+
+    To all that descends from that too; returns when all are dead.
+
+    Args:
+        family: the tree, as it was when its root still ran: orphans can't be told from others.
+        pid: of the root.
+
+    Raises:
+        FaultError: some did not die.
+    """
+    left = {each for root in family for each in tree.stop_tree(root)}
+    for each in left:
+        tree.send(each, signal.SIGKILL)
+    _await(lambda: not any(each.is_alive for each in left), f"the tree of process {pid}")
+
+
+class Pause:
+    """A child frozen by SIGSTOP, alone or with all that descend from it.
+
+    Args:
+        process: the child.
+        whole: with all that descend from it.
 
     Raises:
         FaultError: it is no child, had ended already, or is paused already.
     """
 
-    def __init__(self, process: Child) -> None:
-        _alive(process)
+    def __init__(self, process: Child, *, whole: bool = False) -> None:
+        self._id = identify(process)
         if process in _paused:
             raise FaultError(
                 f"process {process.pid} is paused already, so there is nothing to break"
             )
         self._process = process
-        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._whole = whole
+        self._frozen: dict[ProcessId, Callable[[], None]] = {}
 
-    def strike(self) -> None:
-        """SIGSTOP, and wait until it has stopped: it answers nothing any more.
+    @property
+    def count(self) -> int:
+        """How many processes are frozen."""
+        return len(self._frozen)
+
+    def strike(self, owe: Callable[[Owed], Callable[[], None]]) -> None:
+        """SIGSTOP, and wait until all have stopped: they answer nothing any more.
+
+        Args:
+            owe: writes down what is to be put right should this process be killed, before it is
+                broken; gives what says that it is right again.
 
         Raises:
-            FaultError: it ended meanwhile, or no watchdog can be started.
+            FaultError: it ended meanwhile, or did not stop; or it can't be written down.
         """
-        process = self._process
-        _paused.add(process)
-        try:
-            self._watchdog = subprocess.Popen(  # noqa: S603 - its one argument is a number
-                ["/bin/sh", "-c", _WATCH, "sh", str(process.pid)],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise FaultError(
-                f"process {process.pid} was not paused, as nothing would let it go on should this "
-                f"process be killed: /bin/sh can't be started: {error.strerror}"
-            ) from error
-        process.send_signal(signal.SIGSTOP)
-        if not _has_stopped(process):
-            process.poll()
-            raise FaultError(f"process {process.pid} ended before it was paused")
+        _paused.add(self._process)
+        root = self._id
+        while fresh := [each for each in self._now() if each not in self._frozen]:
+            for each in fresh:
+                what = f"the paused process {each.pid}"
+                self._frozen[each] = owe(Owed("resume", what, pid=each.pid, started=each.started))
+                tree.send(each, signal.SIGSTOP)
+            # Who is stopped starts no other process, but is so only a moment after the signal.
+            _await(lambda: all(map(tree.has_stopped, self._frozen)), f"process {root.pid}")
+        if not root.is_alive:
+            self._process.poll()
+            raise FaultError(f"process {root.pid} ended before it was paused")
+
+    def _now(self) -> list[ProcessId]:
+        if self._whole:
+            return tree.tree_of(self._id)
+        return [self._id] if self._id.is_alive else []
 
     def undo(self) -> None:
-        """SIGCONT, to one that still lives; may be called again."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
-        if (watchdog := self._watchdog) is not None and (pipe := watchdog.stdin) is not None:
-            if not pipe.closed:
-                with contextlib.suppress(OSError):  # it was killed itself
-                    pipe.write(b"\n")
-                pipe.close()
-            watchdog.wait()
+        """SIGCONT, to all that still live, the root last; may be called again."""
+        for each, settled in reversed(self._frozen.items()):
+            tree.resume(each)
+            settled()
+        self._process.poll()
         _paused.discard(self._process)
 
 
-def _has_stopped(process: Child) -> bool:
-    if not hasattr(os, "waitid"):  # not on Linux: the kernel stops it a moment later
-        return process.poll() is None
-    try:
-        told = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-    except ChildProcessError:
-        return False  # it ended, and was waited for
-    return told is not None and told.si_code == os.CLD_STOPPED
+def identify(process: Child) -> ProcessId:
+    """A child that runs, by the name that no other process has.
 
-
-def _alive(process: Child) -> None:
+    Raises:
+        FaultError: it is no child, or had ended already.
+    """
     if not isinstance(process, subprocess.Popen):
         raise FaultError(
-            f"{process!r:.200} is no subprocess.Popen, which is what faults on processes take"
+            f"{shown(process, 200)} is no subprocess.Popen, which is what faults on processes take"
         )
-    if process.poll() is not None:
-        raise FaultError(
-            f"process {process.pid} had ended already with status {process.returncode}, "
-            "so there is nothing to break"
-        )
+    if process.poll() is None and (found := process_id(process.pid)) is not None:
+        return found
+    raise FaultError(
+        f"process {process.pid} had ended already with status {process.wait()}, "
+        "so there is nothing to break"
+    )
+
+
+def _await(condition: Callable[[], bool], who: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise FaultError(f"{who} did not obey a signal within {PATIENCE:g} s")
+        time.sleep(_POLL)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.measure.verdicts import PreconditionNotMet
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -12,11 +14,23 @@ class FaultError(Exception):
     """A fault was refused before it did anything, or failed half way; the message says which."""
 
 
+class FaultNotPermitted(FaultError, PreconditionNotMet):  # noqa: N818 - an outcome
+    """This machine does not permit a fault, so the drill is not verified; the message says why.
+
+    Args:
+        fault: its name, as of the method.
+        why: what is missing, and how to come by it.
+    """
+
+    def __init__(self, fault: str, why: str) -> None:
+        super().__init__(f"{fault} is not permitted on this machine: {why}")
+
+
 class UndoFailed(ExceptionGroup[Exception]):
     """Some faults could not be undone; each inner exception says which and why."""
 
 
-for _error in (FaultError, UndoFailed):
+for _error in (FaultError, FaultNotPermitted, UndoFailed):
     _error.__module__ = "pytest_drdrill"  # where it is imported from, which tracebacks then show
 
 
@@ -42,7 +56,8 @@ class UndoStack:
 
         Args:
             what: the fault in words, for the error should its undo fail.
-            undo: puts it right; after an interrupt it may be called once more.
+            undo: puts it right; after an interrupt it may be called once more, and in a live drill
+                whose body hangs from another thread, meanwhile too.
 
         Returns:
             A callable that undoes it early; calling it again does nothing.

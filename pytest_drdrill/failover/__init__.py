@@ -19,10 +19,21 @@ if TYPE_CHECKING:
         FailoverFailed,
         FailoverTimeoutError,
         MonitoringFailed,
+        MonitorShortageError,
         NotMonitoringError,
     )
     from pytest_drdrill.failover.events import FailoverEvent
     from pytest_drdrill.failover.manager import FailoverManager
+    from pytest_drdrill.failover.presets import (
+        ConsulPreset,
+        ConsulTTLPreset,
+        HAProxyPreset,
+        KeepalivedPreset,
+        PatroniPreset,
+        Preset,
+        SentinelPreset,
+        Span,
+    )
     from pytest_drdrill.failover.prober import HttpProber, Prober, ProbeResult
     from pytest_drdrill.failover.protocols import (
         Fencer,
@@ -32,6 +43,7 @@ if TYPE_CHECKING:
         WeightedSwitch,
     )
     from pytest_drdrill.failover.routing import RoutingTable
+    from pytest_drdrill.failover.watching import Watcher
 
 _HOMES = {
     "active_active": ("ActiveActiveCluster",),
@@ -42,19 +54,33 @@ _HOMES = {
         "FailoverError",
         "FailoverFailed",
         "FailoverTimeoutError",
+        "MonitorShortageError",
         "MonitoringFailed",
         "NotMonitoringError",
     ),
     "events": ("FailoverEvent",),
     "manager": ("FailoverManager",),
+    "presets": (
+        "ConsulPreset",
+        "ConsulTTLPreset",
+        "HAProxyPreset",
+        "KeepalivedPreset",
+        "PatroniPreset",
+        "Preset",
+        "SentinelPreset",
+        "Span",
+    ),
     "prober": ("HttpProber", "ProbeResult", "Prober"),
     "protocols": ("Fencer", "FencingProof", "Promoter", "TrafficSwitch", "WeightedSwitch"),
     "routing": ("RoutingTable",),
+    "watching": ("Watcher",),
 }
 
 __all__ = [
     "ActiveActiveCluster",
     "ActivePassiveCluster",
+    "ConsulPreset",
+    "ConsulTTLPreset",
     "FailoverError",
     "FailoverEvent",
     "FailoverFailed",
@@ -63,16 +89,24 @@ __all__ = [
     "Fencer",
     "FencingProof",
     "FlapDamping",
+    "HAProxyPreset",
     "HealthStatus",
     "HttpProber",
+    "KeepalivedPreset",
+    "MonitorShortageError",
     "MonitoringFailed",
     "NotMonitoringError",
+    "PatroniPreset",
+    "Preset",
     "ProbeResult",
     "Prober",
     "Promoter",
     "RoutingTable",
+    "SentinelPreset",
     "ServiceEndpoint",
+    "Span",
     "TrafficSwitch",
+    "Watcher",
     "WeightedSwitch",
 ]
 

@@ -43,8 +43,8 @@ class ActiveActiveCluster(Monitor):
         drain_time: how long ``drain`` lets go on what is under way.
         step_timeout: how long each call of the switch may take.
         settings: ``failure_threshold``, ``check_interval``, ``recovery_threshold``,
-            ``fast_interval``, ``flap_damping``, ``jitter``, ``seed``, ``prober``, ``clock`` and
-            ``on_event``, as of ``FailoverManager``.
+            ``fast_interval``, ``watch``, ``flap_damping``, ``jitter``, ``seed``, ``prober``,
+            ``clock`` and ``on_event``, as of ``FailoverManager``.
 
     Source: Envoy, "Panic threshold"; AWS Elastic Load Balancing, "Target group health",
     ``unhealthy_state_routing.minimum_healthy_targets.count``, which is 1 by default too.

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 _PATIENCE_S = 1.0
 
 
+class CancelledFromOutsideError(RuntimeError):
+    """A task that was to run until its crew is ended was cancelled by somebody else."""
+
+
 class Crew:
     """Tasks of one event loop, each of which is meant to run until the crew is ended.
 
     Args:
         failed: told of every exception that ends a task, at once and also while the crew is being
-            ended; a task that somebody else cancelled is reported as a ``RuntimeError``.
+            ended; a task that somebody else cancelled is a ``CancelledFromOutsideError``.
         clock: the clock.
     """
 
@@ -60,6 +64,7 @@ class Crew:
         self._tasks.pop(task, None)
         if task.cancelled():
             if not self._ending:
-                self._failed(RuntimeError(f"task {task.get_name()!r} was cancelled from outside"))
+                why = f"task {task.get_name()!r} was cancelled from outside"
+                self._failed(CancelledFromOutsideError(why))
         elif (error := task.exception()) is not None:
             self._failed(error)

@@ -19,6 +19,13 @@ class FailoverFailed(FailoverError):  # noqa: N818 - the design's name for it
     """Traffic could not be moved; the endpoint that was active is still the active one."""
 
 
+class MonitorShortageError(FailoverError):
+    """The monitor's own machine has run out of something that a check needs, such as descriptors.
+
+    It says nothing of the endpoint, so it ends the monitoring: the cause of a ``MonitoringFailed``.
+    """
+
+
 class MonitoringFailed(FailoverError):  # noqa: N818 - the sibling of FailoverFailed
     """The monitor itself broke, so nothing that it said since can be relied on.
 
@@ -32,6 +39,7 @@ for _error in (
     NotMonitoringError,
     FailoverTimeoutError,
     FailoverFailed,
+    MonitorShortageError,
     MonitoringFailed,
 ):
     _error.__module__ = "pytest_drdrill"  # where it is imported from, which tracebacks then show

@@ -15,6 +15,8 @@ EventKind: TypeAlias = Literal[
     "endpoint_healthy",
     "endpoint_unhealthy",
     "endpoint_suppressed",
+    "connection_lost",
+    "endpoint_unwatched",
     "endpoint_fenced",
     "endpoint_promoted",
     "traffic_switched",
@@ -42,12 +44,14 @@ class FailoverEvent:
         monotonic: when, in seconds of the manager's clock; the difference of two is a span.
         kind: ``monitoring_started``, ``monitoring_stopped``, ``monitoring_failed``,
             ``endpoint_healthy``, ``endpoint_unhealthy`` (an outage was detected),
-            ``endpoint_suppressed`` (it flaps, and is not trusted for a while), ``endpoint_fenced``
-            (with the proof as the reason), ``endpoint_promoted``, ``traffic_switched`` (the switch
-            sends it the traffic), ``failover`` (traffic left an endpoint that failed), ``failback``
-            (traffic went back to a preferred one), ``no_healthy_endpoint`` (nothing is active any
-            more), ``failover_failed`` (a switch did not succeed), ``failover_undone`` (one that was
-            done in part was undone, and the active one leads again), ``endpoint_added`` (traffic is
+            ``endpoint_suppressed`` (it flaps, and is not trusted for a while), ``connection_lost``
+            (the one that watches it; a check follows at once), ``endpoint_unwatched`` (it holds no
+            connection, so its checks alone tell), ``endpoint_fenced`` (with the proof as the
+            reason), ``endpoint_promoted``, ``traffic_switched`` (the switch sends it the traffic),
+            ``failover`` (traffic left an endpoint that failed), ``failback`` (traffic went back to
+            a preferred one), ``no_healthy_endpoint`` (nothing is active any more),
+            ``failover_failed`` (a switch did not succeed), ``failover_undone`` (one that was done
+            in part was undone, and the active one leads again), ``endpoint_added`` (traffic is
             shared with it from now on), ``endpoint_draining``, ``endpoint_removed`` (no traffic
             goes to it any more), ``panic_started`` (too few are healthy for health to count),
             ``panic_ended``, ``switch_failed`` (a change of the rotation did not succeed) or

@@ -44,6 +44,13 @@ class HealthTracker:
                 self.status = HealthStatus.UNHEALTHY
         return self.status is not before
 
+    def repeat(self, times: int) -> None:
+        """Count the last result so many times more, where that changes no status."""
+        if self.failures:
+            self.failures += times
+        else:
+            self.successes += times
+
     @property
     def steady(self) -> bool:
         """Whether the last checks alone would bring it back: what traffic returns to must be."""

@@ -66,6 +66,16 @@ class FailoverManager(Monitor):
         failback_delay: that time; needed by ``"delayed"``, refused otherwise.
         fast_interval: the interval while an endpoint is in transition, that is after a failed check
             of one that is not down or a good check of one that is; by default the same.
+        watch: whether a connection to each endpoint is held open beside the checks, which notices
+            between them that a process died. Its loss has a check made at once, which decides; the
+            others follow as after any failed check, so a ``fast_interval`` belongs to it. It is
+            made once a check was good, and anew when it was lost. An endpoint that ends idle
+            connections costs one more check in an interval at most, and none once it is known after
+            which time it does; one that takes none, or ends each at once, is not watched, which is
+            an ``endpoint_unwatched`` event. Only an end that is told breaks a connection: that of a
+            process that hangs, of a host without power, or behind a network that is parted stands,
+            and there the checks alone notice, as without it. Each takes a descriptor here and a
+            place there, so do not watch what serves one connection at a time.
         flap_damping: how often an endpoint may go down before it is not trusted for a while; by
             default as often as it likes. ``failback()`` goes to it all the same.
         fencer: keeps the endpoint that led from accepting work; by default nobody does.
@@ -96,6 +106,7 @@ class FailoverManager(Monitor):
         failback: Failback = "automatic",
         failback_delay: str | timedelta | None = None,
         fast_interval: str | timedelta | None = None,
+        watch: bool = False,
         flap_damping: FlapDamping | None = None,
         fencer: Fencer | None = None,
         promoter: Promoter | None = None,
@@ -113,6 +124,7 @@ class FailoverManager(Monitor):
             check_interval=check_interval,
             recovery_threshold=recovery_threshold,
             fast_interval=fast_interval,
+            watch=watch,
             flap_damping=flap_damping,
             jitter=jitter,
             seed=seed,

@@ -7,16 +7,18 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self, TypedDict
 
 from pytest_drdrill.clock import Clock, RealClock
-from pytest_drdrill.durations import format_seconds
 from pytest_drdrill.failover import settings
 from pytest_drdrill.failover.announcer import Announcer
+from pytest_drdrill.failover.changes import told_changes
 from pytest_drdrill.failover.checks import WatchedEndpoint, check_forever
 from pytest_drdrill.failover.endpoint import HealthStatus, ServiceEndpoint
 from pytest_drdrill.failover.errors import FailoverError, MonitoringFailed, NotMonitoringError
 from pytest_drdrill.failover.events import EventKind, FailoverEvent
+from pytest_drdrill.failover.pause import Pause
 from pytest_drdrill.failover.prober import HttpProber, Prober
-from pytest_drdrill.failover.run import Conductor, Run, monitoring_failed
+from pytest_drdrill.failover.run import Conductor, Run, monitoring_failed, shown_failure
 from pytest_drdrill.failover.timing import CheckGrid, detection_bounds, phase
+from pytest_drdrill.failover.watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.failover.checks import Observation
     from pytest_drdrill.failover.damping import FlapDamping
     from pytest_drdrill.failover.prober import ProbeResult
+    from pytest_drdrill.failover.watching import Watcher
 
 
 class WatchOptions(TypedDict, total=False):
@@ -35,6 +38,7 @@ class WatchOptions(TypedDict, total=False):
     check_interval: str | timedelta
     recovery_threshold: int
     fast_interval: str | timedelta | None
+    watch: bool
     flap_damping: FlapDamping | None
     jitter: str | timedelta
     seed: int | str
@@ -59,6 +63,7 @@ class Monitor(ABC):
         check_interval: str | timedelta = "30s",
         recovery_threshold: int = 2,
         fast_interval: str | timedelta | None = None,
+        watch: bool = False,
         flap_damping: FlapDamping | None = None,
         jitter: str | timedelta = "0s",
         seed: int | str = 0,
@@ -78,6 +83,7 @@ class Monitor(ABC):
         damping = settings.damping(flap_damping)
         self._seed = seed
         self._prober: Prober = HttpProber() if prober is None else prober
+        self._watcher = settings.watcher(watch, self._prober)
         self._clock: Clock = RealClock() if clock is None else clock
         self._on_event = on_event
         self._watched = [
@@ -109,9 +115,21 @@ class Monitor(ABC):
         return self._run is not None and self._run.is_alive
 
     @property
+    def watches(self) -> bool:
+        """Whether it holds a connection to each endpoint, between the checks."""
+        return self._watcher is not None
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop it was started in, until it is stopped, broken or not; else None."""
         return None if self._run is None else self._run.loop
+
+    @property
+    def failure(self) -> MonitoringFailed | None:
+        """What broke it, until it is stopped; None for one that is sound or does not run."""
+        if self._run is None or self._run.error is None:
+            return None
+        return monitoring_failed(self._run.error)
 
     def get_endpoint_status(self, endpoint: ServiceEndpoint | str) -> HealthStatus:
         """What the checks say of an endpoint; after a stop, what they said last.
@@ -135,7 +153,7 @@ class Monitor(ABC):
         return any(map(self._gets_traffic, range(len(self._watched))))
 
     def predicted_detection(
-        self, endpoint: ServiceEndpoint | str | None = None
+        self, endpoint: ServiceEndpoint | str | None = None, *, by_watch: bool = False
     ) -> tuple[timedelta, timedelta]:
         """Shortest and longest time from a disaster until its endpoint is seen to be unhealthy.
 
@@ -148,16 +166,28 @@ class Monitor(ABC):
         x max(f, timeout) + timeout + jitter``. A check that was under way counts from its start: it
         may take off what a healthy answer takes. The switch itself is not in it.
 
+        ``watch`` changes only what a held connection can see: where that breaks, the first of the n
+        checks comes at once instead of within an interval, and the bounds, those ``by_watch``, are
+        ``(n - 1) x f`` and ``(n - 1) x max(f, timeout) + timeout``. An endpoint that hangs, a host
+        without power and a network that is parted break no connection, so without ``by_watch`` the
+        longest time stays what it is. Where there is no ``fast_interval`` the second check may
+        follow the first one, which is beside the fixed rate, at once: then the shortest time is
+        less by an interval, but not less than nothing.
+
         Args:
             endpoint: whose timeout counts; by default the longest of all.
+            by_watch: the bounds for a disaster that breaks the held connection of its endpoint.
 
         Source: derived from checks at a fixed rate; the settings are HAProxy's ``fall`` (n),
         ``inter`` (interval, which it counts from the end of a check) and ``fastinter`` (f), HAProxy
         Configuration Manual, section 5.2.
 
         Raises:
-            ValueError: the endpoint, or its name, is none of those that are watched.
+            ValueError: the endpoint, or its name, is none of those that are watched, or no
+                connection is held, since there is no ``watch``.
         """
+        if by_watch and self._watcher is None:
+            raise ValueError("by_watch has no meaning without watch=True: no connection is held")
         if endpoint is None:
             timeout = max(watched.endpoint.timeout for watched in self._watched)
         else:
@@ -168,6 +198,8 @@ class Monitor(ABC):
             min(timeout, self._interval),
             self._jitter,
             self._fast_interval,
+            watch=self._watcher is not None,
+            by_watch=by_watch,
         )
 
     # What a caller can do.
@@ -209,8 +241,14 @@ class Monitor(ABC):
             for watched in self._watched:
                 name = watched.endpoint.name
                 grid = CheckGrid(begin + phase(self._seed, name, self._jitter), every)
-                work = check_forever(watched, grid, self._prober, self._clock, self._checked, fast)
+                pause = None if self._watcher is None else Pause(self._clock)
+                work = check_forever(
+                    watched, grid, self._prober, self._clock, self._checked, fast, pause
+                )
                 run.workers.start(work, f"failover checks of {name}")
+                if self._watcher is not None and pause is not None:
+                    watched.watch = self._watch_of(watched, self._watcher, pause)
+                    run.workers.start(watched.watch.keep_forever(), f"failover watch of {name}")
             await run.first_round
             decisions = self._conductor.decide_forever(run.decided_once)
             run.workers.start(decisions, "failover decisions")
@@ -287,25 +325,24 @@ class Monitor(ABC):
             self._record_change(watched, seen)
         if seen.matters:
             self._conductor.reconsider()
+        if watched.watch is not None:
+            watched.watch.checked(result.healthy)
         if first:
             run.checked_once()
 
+    def _watch_of(self, watched: WatchedEndpoint, watcher: Watcher, pause: Pause) -> Watch:
+        return Watch(
+            watched=watched,
+            watcher=watcher,
+            clock=self._clock,
+            interval=self._interval.total_seconds(),
+            call_up=pause.call_up,
+            record=self._record,
+        )
+
     def _record_change(self, watched: WatchedEndpoint, seen: Observation) -> None:
-        tracker, name = watched.tracker, watched.endpoint.name
-        if tracker.status is HealthStatus.HEALTHY:
-            reason = f"{_count(tracker.successes, 'good check')} in a row"
-            self._record("endpoint_healthy", endpoint=name, reason=reason)
-            return
-        reason = f"{_count(tracker.failures, 'failed check')} in a row: {watched.last_failure}"
-        self._record("endpoint_unhealthy", endpoint=name, reason=reason)
-        if seen.suppressed:
-            penalty = watched.penalty
-            assert penalty is not None
-            assert penalty.suppressed_until is not None
-            now = self._clock.monotonic()
-            left = format_seconds(penalty.suppressed_until - now)
-            reason = f"it flaps, with a penalty of {penalty.value(now):.2f}: not trusted for {left}"
-            self._record("endpoint_suppressed", endpoint=name, reason=reason)
+        for kind, reason in told_changes(watched, seen, self._clock):
+            self._record(kind, endpoint=watched.endpoint.name, reason=reason)
 
     def _callback_failed(self, reason: str, move: Sequence[object]) -> None:
         old, new = (each.name if isinstance(each, ServiceEndpoint) else None for each in move)
@@ -328,7 +365,7 @@ class Monitor(ABC):
 
     def _broken(self, error: BaseException) -> None:
         try:
-            self._record("monitoring_failed", reason=repr(error))
+            self._record("monitoring_failed", reason=shown_failure(error))
         except Exception as second:  # noqa: BLE001 - it goes along with the first one
             error.add_note(f"on_event raised {second!r} when told of this")
 
@@ -356,7 +393,3 @@ class Monitor(ABC):
         if run is None or not run.is_alive:
             raise NotMonitoringError(f"only a manager that is monitoring can {purpose}")
         run.check_loop(purpose)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_drdrill.failover.crew import Crew
-from pytest_drdrill.failover.errors import MonitoringFailed, NotMonitoringError
+from pytest_drdrill.failover.errors import FailoverError, MonitoringFailed, NotMonitoringError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +167,11 @@ def running_loop(purpose: str) -> asyncio.AbstractEventLoop:
 
 def monitoring_failed(error: BaseException) -> MonitoringFailed:
     """The error that says what broke the monitor, new for each who is told."""
-    failure = MonitoringFailed(f"the failover monitor broke: {error!r}")
+    failure = MonitoringFailed(f"the failover monitor broke: {shown_failure(error)}")
     failure.__cause__ = error
     return failure
+
+
+def shown_failure(error: BaseException) -> str:
+    """What broke the monitor, for a reader: this room's own errors are sentences already."""
+    return str(error) if isinstance(error, FailoverError) else repr(error)

@@ -9,6 +9,7 @@ from pytest_drdrill.durations import format_duration, parse_duration
 from pytest_drdrill.failover.damping import FlapDamping
 from pytest_drdrill.failover.decision import Failback
 from pytest_drdrill.failover.endpoint import ServiceEndpoint
+from pytest_drdrill.failover.watching import Watcher
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -108,6 +109,24 @@ def part(name: str, value: object, kind: type, methods: str) -> None:
     """
     if value is not None and (isinstance(value, type) or not isinstance(value, kind)):
         raise TypeError(f"{name} must have {methods}, asynchronous, not be {value!r}")
+
+
+def watcher(watch: object, prober: object) -> Watcher | None:
+    """What holds the connections of a manager that watches, or None for one that does not.
+
+    Raises:
+        TypeError: ``watch`` is no flag, or the prober can't hold a connection.
+    """
+    if not isinstance(watch, bool):
+        raise TypeError(f"watch must be True or False, not {watch!r}")
+    if not watch:
+        return None
+    if not isinstance(prober, Watcher):
+        raise TypeError(
+            "watch=True needs a prober that can hold a connection, with hold(endpoint, held), "
+            f"asynchronous; {prober!r} can't"
+        )
+    return prober
 
 
 def damping(value: object) -> FlapDamping | None:

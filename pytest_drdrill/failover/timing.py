@@ -39,22 +39,35 @@ class CheckGrid:
 
 
 def phase(seed: int | str, name: str, jitter: timedelta) -> float:
-    """Seconds by which an endpoint's checks are shifted, from 0 to the jitter; same seed, same."""
+    """Seconds by which an endpoint's checks are shifted, from 0 to the jitter; same seed, same.
+
+    They are whole microseconds, so that checks lie on the grid of a virtual clock.
+    """
     if not jitter:
         return 0.0
-    return random.Random(f"{seed}:{name}").random() * jitter.total_seconds()  # noqa: S311 - no secret
+    drawn = random.Random(f"{seed}:{name}").random()  # noqa: S311 - no secret
+    return round(drawn * jitter.total_seconds(), 6)
 
 
-def detection_bounds(
+def detection_bounds(  # noqa: PLR0913 - the settings that matter
     failure_threshold: int,
     interval: timedelta,
     timeout: timedelta,
     jitter: timedelta,
     fast_interval: timedelta | None = None,
+    *,
+    watch: bool = False,
+    by_watch: bool = False,
 ) -> tuple[timedelta, timedelta]:
     """Shortest and longest time from a disaster to its detection; see ``predicted_detection``."""
     more = failure_threshold - 1
     fast = interval if fast_interval is None else fast_interval
+    shortest = more * fast
+    if watch and fast_interval is None:
+        # A check that was called up is beside the grid, so the next one may follow at once.
+        shortest -= min(more, 1) * interval
     # Checks of one endpoint never overlap, so a slow one makes the next one late.
-    longest = interval + more * max(fast, timeout) + timeout + jitter
-    return max(more * fast - jitter, timedelta(0)), longest
+    longest = more * max(fast, timeout) + timeout
+    if by_watch:
+        return shortest, longest
+    return max(shortest - jitter, timedelta(0)), interval + longest + jitter

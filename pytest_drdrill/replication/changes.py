@@ -109,7 +109,7 @@ class ChangeLog(Protocol):
     """The log of a region, as whoever replicates from it sees it.
 
     Calls are synchronous and durable when they return: between a check and the write that it
-    allows, nothing else can come.
+    allows, nothing else can come. One that can't be stored raises ``OSError``, and changes nothing.
     """
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_drdrill.replication.errors import PromotionFailed, StaleEpochError
@@ -62,7 +63,7 @@ class Control:
                 await self._parts.network.carry(None, name)
                 history = self._replicas[name].promise(epoch)
                 await self._parts.network.carry(name, None)
-            except ConnectionError:
+            except OSError:  # it can't be reached, or can't write the promise down
                 continue
             except StaleEpochError as error:
                 raise PromotionFailed(f"{name} is promoted by somebody else: {error}") from None
@@ -89,27 +90,31 @@ class Control:
         if self._holder is None:
             return
         replica, epoch = self._holder
-        until = self._parts.clock.monotonic() + self._parts.settings.lease
+        clock = self._parts.clock
+        until = clock.monotonic() + self._parts.settings.lease
         self._lease_until = until  # before it is sent: whether it arrives may never be known
         await self._parts.network.carry(None, replica.name)
         if self._holder == (replica, epoch):
-            replica.lead(epoch, until)
+            replica.lead(epoch, until, clock.monotonic())
         await self._parts.network.carry(replica.name, None)
 
     async def renew_forever(self) -> None:
         """Prolong the lease, several times in its time, until cancelled."""
+        clock, every = self._parts.clock, self._parts.settings.lease / _RENEWALS
+        wait = every
         while True:
-            await self._parts.clock.sleep(self._parts.settings.lease / _RENEWALS)
-            try:
-                async with self._parts.clock.timeout(self._parts.settings.lease):
+            await clock.sleep(wait)
+            began = clock.monotonic()
+            with suppress(OSError, StaleEpochError):  # then it ends by itself
+                # One that is not answered must not hold up the next one.
+                async with clock.timeout(every):
                     await self.renew()
-            except (TimeoutError, ConnectionError, StaleEpochError):
-                continue  # then it ends by itself
+            wait = max(0.0, every - (clock.monotonic() - began))
 
     async def fence(self, replica: Replica, epoch: int) -> None:
         """Make sure that a region acknowledges nothing more of an earlier epoch.
 
-        One that answers promises the epoch; of one that does not, the lease is waited for.
+        One that answers promises the epoch; of one that can't, the lease is waited for.
 
         Raises:
             PromotionFailed: it has promised a later epoch.
@@ -118,12 +123,12 @@ class Control:
         if await self.survey([replica.name], epoch):
             proof = f"it has promised epoch {epoch}"
         else:
-            clock = self._parts.clock
-            while (left := self._lease_until - clock.monotonic()) > 0:
+            clock, margin = self._parts.clock, self._parts.settings.lease_margin
+            while (left := self._lease_until + margin - clock.monotonic()) > 0:
                 if self._holder is not None:
                     raise PromotionFailed("the replication was stopped and started again meanwhile")
                 await clock.sleep(left)
-            proof = "it does not answer, and its lease has ended"
+            proof = "it promises nothing, and its lease has ended"
         self._parts.record("fenced", replica.name, reason=proof)
 
     def give_up(self) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import random
 from typing import TYPE_CHECKING
 
+from pytest_drdrill.replication.acknowledged import AcknowledgedWrites
 from pytest_drdrill.replication.alerts import Alerts
 from pytest_drdrill.replication.control import Control
 from pytest_drdrill.replication.errors import (
@@ -15,9 +16,11 @@ from pytest_drdrill.replication.errors import (
     RegionUnreachableError,
     ReplicationError,
     ReplicationFailed,
+    SilentRegionError,
 )
-from pytest_drdrill.replication.events import EventKind, Rejoin, ReplicationEvent
-from pytest_drdrill.replication.leadership import Leadership, Parts
+from pytest_drdrill.replication.events import ALONE, EventKind, Rejoin, ReplicationEvent
+from pytest_drdrill.replication.leadership import Leadership, Owed, Parts
+from pytest_drdrill.replication.network import MessageLostError, PatientNetwork
 from pytest_drdrill.replication.region import Region, Replica
 from pytest_drdrill.replication.shipping import INTERRUPTED
 from pytest_drdrill.replication.tasks import Tasks
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_drdrill.clock import Clock
-    from pytest_drdrill.replication.changes import Change
     from pytest_drdrill.replication.network import Network
     from pytest_drdrill.replication.settings import Settings
     from pytest_drdrill.replication.shipping import Shipper
@@ -62,18 +64,21 @@ class Engine:
         self._regions = {each.name: each for each in regions}
         self._replicas = {name: Replica(each) for name, each in self._regions.items()}
         self.primary = next(name for name, each in self._regions.items() if each.is_primary)
-        self.parts = Parts(network, clock, settings, self.record, self._chance, self._broken)
+        patient = PatientNetwork(network, clock, settings.lost_after)
+        self.alerts = Alerts(lambda reason: self.record("callback_failed", reason=reason))
+        self.parts = Parts(
+            patient, clock, settings, self.record, self._chance, self._broken, self.alerts.tell
+        )
         self._on_event = on_event
         self.events: list[ReplicationEvent] = []
         self.control = Control(self._replicas, self.parts)
-        self.alerts = Alerts(lambda reason: self.record("callback_failed", reason=reason))
         self.watch = Watch(
             list(self._regions), self.parts, lambda: self.leadership, self.alerts.tell
         )
         self._tasks: Tasks | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._leadership: Leadership | None = None
-        self._unsafe: list[Change] = []
+        self._owed = Owed(AcknowledgedWrites())
         self._left_behind: set[str] = set()
         self.switching = asyncio.Lock()
         self.error: BaseException | None = None
@@ -89,6 +94,11 @@ class Engine:
     def is_running(self) -> bool:
         """Whether it was started, and neither stopped nor broken."""
         return self._tasks is not None and self.error is None
+
+    @property
+    def failure(self) -> ReplicationFailed | None:
+        """What broke it, until it is stopped, as the error that says so; else None."""
+        return None if self._tasks is None or self.error is None else _failed(self.error)
 
     @property
     def leadership(self) -> Leadership:
@@ -162,14 +172,20 @@ class Engine:
                 raise RegionUnreachableError(
                     f"the primary, {self.primary}, can't be reached: {error}"
                 ) from None
+            except OSError as error:
+                raise ReplicationError(
+                    f"the primary, {self.primary}, can't store its epoch: {error}"
+                ) from error
             why = f"{self.parts.settings.mode}, epoch {epoch}"
             self.record("replication_started", self.primary, reason=why)
-            leadership = self.install(self.primary, epoch, (), self._unsafe)
+            leadership = self.install(self.primary, epoch, (), self._owed)
             # Writes that come meanwhile wait for all of them.
             shippers = [leadership.shipper(self._replicas[name]) for name in others]
             leadership.shippers.update((each.name, each) for each in shippers)
             for shipper in shippers:
                 await self._follow(leadership, shipper)
+            if not shippers:
+                self.record("unprotected", self.primary, reason=ALONE)
             self._tasks.start(self.control.renew_forever(), "replication lease")
             self._tasks.start(self.alerts.tell_forever(), "replication alerts")
             self.watch.start(self._tasks)
@@ -196,7 +212,7 @@ class Engine:
         self.control.give_up()
         self._leadership = None  # from here on nothing is acknowledged, and nobody takes over
         if leadership is not None:
-            self._unsafe = list(leadership.unsafe)
+            self._owed = leadership.owed
         try:
             await tasks.end()
             if leadership is not None:
@@ -215,12 +231,10 @@ class Engine:
 
     # Who leads, who follows.
 
-    def install(
-        self, name: str, epoch: int, followers: Iterable[str], unsafe: Iterable[Change]
-    ) -> Leadership:
+    def install(self, name: str, epoch: int, followers: Iterable[str], owed: Owed) -> Leadership:
         """Begin an epoch: its primary, and who follows; the lease is another matter."""
         others = [each for each in self._regions if each != name]
-        leadership = Leadership(self._replicas[name], epoch, self.parts, others, unsafe)
+        leadership = Leadership(self._replicas[name], epoch, self.parts, others, owed)
         for each in self._regions.values():
             each.is_primary = each.name == name
         self.primary, self._leadership = name, leadership
@@ -270,13 +284,18 @@ class Engine:
                     if shipper is None:
                         raise ReplicationError(f"{name} does not follow {self.primary}")
                     if shipper.following and shipper.acked >= goal:
-                        return
-                    await leadership.progress()
+                        with contextlib.suppress(ConnectionError):  # and then it may have lost them
+                            await shipper.heartbeat()
+                            if shipper.following and shipper.acked >= goal:
+                                return
+                        await self.parts.clock.sleep(self.parts.settings.retry)
+                        leadership.check_going()
+                    else:
+                        await leadership.progress()
         except TimeoutError:
             behind = goal - leadership.shippers[name].acked
-            raise CatchUpTimeoutError(
-                f"{name} was still {behind} changes behind after {limit:g} s"
-            ) from None
+            how = f"{behind} changes behind" if behind > 0 else "silent on what it holds"
+            raise CatchUpTimeoutError(f"{name} was still {how} after {limit:g} s") from None
 
     # Who speaks to whom.
 
@@ -286,6 +305,7 @@ class Engine:
         Raises:
             ValueError: no such region.
             RegionUnreachableError: there is none.
+            SilentRegionError: no answer, so that nobody knows whether there is one.
         """
         self.check_running()
         if region is not None:
@@ -293,6 +313,8 @@ class Engine:
         replica = self._replicas[self.primary if region is None else region]
         try:
             await self.parts.network.carry(region, replica.name)
+        except MessageLostError as error:
+            raise SilentRegionError(f"{replica.name} does not answer: {error}") from None
         except ConnectionError as error:
             raise RegionUnreachableError(f"{replica.name} can't be reached: {error}") from None
         return self.leadership, replica  # of the moment of the arrival

@@ -19,6 +19,10 @@ class RegionUnreachableError(ReplicationError, ConnectionError):
     """A region can't be reached from where it was asked; nothing was written."""
 
 
+class SilentRegionError(RegionUnreachableError):
+    """No answer, where a refusal would have been one: what was asked may have arrived or not."""
+
+
 class WriteRefusedError(ReplicationError):
     """A region did not take a write: it is not the primary, is fenced, or is too far ahead."""
 
@@ -56,6 +60,7 @@ for _error in (
     NotReplicatingError,
     ReplicationFailed,
     RegionUnreachableError,
+    SilentRegionError,
     WriteRefusedError,
     IndeterminateWriteError,
     PromotionFailed,

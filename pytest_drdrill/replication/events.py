@@ -28,10 +28,15 @@ EventKind: TypeAlias = Literal[
     "lag_recovered",
     "connection_lost",
     "connection_restored",
+    "secondary_failed",
+    "secondary_recovered",
     "callback_failed",
 ]
 
-AlertKind: TypeAlias = Literal["lag_exceeded", "connection_lost"]
+ALONE = "no other region follows it until one rejoins"
+"""Why a primary is unprotected."""
+
+AlertKind: TypeAlias = Literal["lag_exceeded", "connection_lost", "secondary_failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,11 @@ class ReplicationEvent:
             sure); ``rejoined``, ``writes_discarded`` (a region gave up changes that the primary
             does not have), ``snapshot_taken`` (one was too far behind for the log);
             ``fallback`` (writes are acknowledged in a weaker mode than asked for),
-            ``fallback_ended``, ``unprotected`` (a promotion left the primary without a secondary);
+            ``fallback_ended``, ``unprotected`` (no secondary follows the primary, after a promotion
+            or at a start);
             ``lag_exceeded``, ``lag_recovered``, ``connection_lost``, ``connection_restored``,
-            ``callback_failed``.
+            ``secondary_failed`` (one lost changes that it had flushed, or its store takes none, as
+            on a full disk), ``secondary_recovered``, ``callback_failed``.
         region: name of the region concerned, or None.
         other: name of the other one: the old primary, or the far end of a connection; or None.
         reason: why, as a sentence for a reader; may be empty.
@@ -68,8 +75,8 @@ class ReplicationAlert:
     """Something that whoever is on call should know.
 
     Attributes:
-        kind: ``lag_exceeded`` or ``connection_lost``.
-        region: the secondary that lags, or one end of the connection.
+        kind: ``lag_exceeded``, ``connection_lost`` or ``secondary_failed``.
+        region: the secondary that lags or fails, or one end of the connection.
         other: the primary, or the other end.
         message: one sentence.
     """
@@ -122,6 +129,8 @@ class Promotion:
         lost: the acknowledged writes that it lacks, in order; once the old primary rejoins, they
             are among those that it discards.
         discarded: the changes that the new primary itself gave up before, as ``failback`` has it.
+        unlisted: positions besides that it lacks and whose changes are no longer kept. Only where a
+            region lost what it had flushed; how many of them were acknowledged nobody knows.
     """
 
     old: str
@@ -130,6 +139,7 @@ class Promotion:
     position: int
     lost: tuple[Change, ...] = ()
     discarded: tuple[Change, ...] = ()
+    unlisted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,15 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pytest_drdrill.durations import format_seconds
-from pytest_drdrill.replication.errors import IndeterminateWriteError, ReplicationError
-from pytest_drdrill.replication.events import Lag
+from pytest_drdrill.replication.errors import (
+    DivergedError,
+    IndeterminateWriteError,
+    ReplicationError,
+)
+from pytest_drdrill.replication.events import Lag, ReplicationAlert
 from pytest_drdrill.replication.shipping import Shipper
 
 if TYPE_CHECKING:
@@ -18,11 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_drdrill.clock import Clock
+    from pytest_drdrill.replication.acknowledged import AcknowledgedWrites
     from pytest_drdrill.replication.changes import Change
     from pytest_drdrill.replication.events import EventKind, Rejoin
     from pytest_drdrill.replication.network import Network
     from pytest_drdrill.replication.region import Replica
     from pytest_drdrill.replication.settings import Settings
+
+
+_ALL_FLUSHED = "all that was acknowledged meanwhile is flushed"
 
 
 class Record(Protocol):
@@ -50,6 +58,21 @@ class Parts:
     record: Record
     chance: Callable[[str], random.Random]
     failed: Callable[[BaseException], None]
+    alert: Callable[[ReplicationAlert], None]
+
+
+class Owed(NamedTuple):
+    """What one epoch leaves to the next: what was acknowledged, and what of it lacks flushes.
+
+    Attributes:
+        writes: all that was acknowledged and is not told to be lost.
+        flush: the last position that was acknowledged in a fallback without waiting, or None.
+        more: the last one that was acknowledged after fewer flushes than asked for, or None.
+    """
+
+    writes: AcknowledgedWrites
+    flush: int | None = None
+    more: int | None = None
 
 
 class Leadership:
@@ -60,12 +83,14 @@ class Leadership:
         epoch: its epoch.
         parts: what it shares with everybody else.
         others: names of all other regions, whether or not they follow.
-        unsafe: acknowledged writes of earlier epochs that the primary has and others may lack.
+        owed: what earlier epochs left to it.
 
     Attributes:
         shippers: those who follow, by name.
-        unsafe: acknowledged writes that not every other region is known to have.
-        degraded: whether writes are acknowledged in a weaker mode than asked for.
+        writes: those that were acknowledged, in this epoch and before.
+        degraded: whether writes are acknowledged without waiting for a flush, a fallback.
+        too_few: whether a write was acknowledged after fewer flushes than it asks for, since fewer
+            regions follow; a fallback as well, until all that it acknowledged has as many.
     """
 
     def __init__(
@@ -74,20 +99,26 @@ class Leadership:
         epoch: int,
         parts: Parts,
         others: Iterable[str],
-        unsafe: Iterable[Change] = (),
+        owed: Owed,
     ) -> None:
         self.primary = primary
         self.epoch = epoch
         self.shippers: dict[str, Shipper] = {}
-        self.unsafe: deque[Change] = deque(unsafe)
+        self.writes = owed.writes
         self.degraded = False
+        self.too_few = owed.more is not None
         self._parts = parts
+        self._log = primary.store.history  # as of its last write
+        self._failing: set[str] = set()
         self._others = tuple(others)
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._progress: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._written_at: deque[tuple[int, float]] = deque()  # one for each position, no gaps
         self._began = parts.clock.monotonic()
-        self._owed: int | None = None  # the position whose flush ends a fallback
+        self._owed = owed.flush  # the position whose flush ends a fallback
+        self._short_of = (
+            owed.more or 0
+        )  # the last position that was acknowledged after too few flushes
         self._over: str | None = None
 
     # Who follows.
@@ -118,6 +149,12 @@ class Leadership:
         for shipper in tuple(self.shippers.values()):
             await shipper.end()
 
+    @property
+    def owed(self) -> Owed:
+        """What it leaves to another epoch of its primary."""
+        flush = (self.writes.last or self._owed) if self.degraded else self._owed
+        return Owed(self.writes, flush, self._short_of if self.too_few else None)
+
     def give_up(self, why: str) -> None:
         """Wait for nobody any more."""
         self._over = self._over or why
@@ -137,6 +174,7 @@ class Leadership:
 
     def written(self, change: Change) -> None:
         """Say that the primary has taken a write, which goes to the others from now on."""
+        self._log = self.primary.store.history
         self._written_at.append((change.position, self._parts.clock.monotonic()))
         for shipper in self.shippers.values():
             shipper.written()
@@ -179,9 +217,9 @@ class Leadership:
         return waited
 
     def acknowledged(self, change: Change) -> None:
-        """Keep an acknowledged write in mind until every other region has it."""
-        if self._safe() < change.position:
-            self.unsafe.append(change)
+        """Keep an acknowledged write in mind: whoever says that it has it may lose it yet."""
+        self._count_flushes(change)
+        self.writes.add(change, self._safe(), self._log)
 
     async def progress(self) -> None:
         """Wait until a secondary has flushed more, or the epoch is over.
@@ -191,6 +229,14 @@ class Leadership:
         """
         if self._over is None:
             await asyncio.shield(self._progress)
+        self.check_going()
+
+    def check_going(self) -> None:
+        """Make sure that the epoch is not over.
+
+        Raises:
+            ReplicationError: it is.
+        """
         if self._over is not None:
             raise ReplicationError(self._over)
 
@@ -204,19 +250,48 @@ class Leadership:
             if not future.done():
                 future.set_result(None)
         safe = self._safe()
-        while self.unsafe and self.unsafe[0].position <= safe:
-            self.unsafe.popleft()
         while (
             self._written_at and self._written_at[0][0] <= safe
         ):  # not before who is to rejoin has it
             self._written_at.popleft()
-        if self._owed is not None and self._flushed_by(self._needed()) >= self._owed:
+        if self.shippers and self._has_flushed_owed():
             self._end_fallback()
+        if self.too_few and self._has_enough(self._short_of):
+            self.too_few = False
+            self._parts.record("fallback_ended", self.primary.name, reason=_ALL_FLUSHED)
         self._turn()
 
     def interrupted(self) -> None:
         """A secondary does not follow for the time being."""
         self._turn()
+
+    def check_primary(self) -> None:
+        """Make sure that the primary has what it wrote: nobody is to be rewound to less.
+
+        Raises:
+            DivergedError: it has lost changes.
+        """
+        if self.position < self._log.position:
+            raise DivergedError(
+                f"{self.primary.name} has lost changes that others may have: it holds "
+                f"{self.position} of {self._log.position}; promote one of them"
+            )
+
+    def failing(self, name: str, why: str) -> None:
+        """A secondary has lost changes, or takes none; told once until it takes them again."""
+        if name in self._failing:
+            return
+        self._failing.add(name)
+        parts, primary = self._parts, self.primary.name
+        parts.record("secondary_failed", name, other=primary, reason=why)
+        text = f"{name} does not keep up with {primary}: {why}"
+        parts.alert(ReplicationAlert("secondary_failed", name, primary, text))
+
+    def recovered(self, name: str) -> None:
+        """A secondary has taken changes, or holds everything."""
+        if name in self._failing:
+            self._failing.discard(name)
+            self._parts.record("secondary_recovered", name, other=self.primary.name)
 
     def attached(self, rejoin: Rejoin) -> None:
         """A secondary follows from now on, and had to give up or take so much for it."""
@@ -238,7 +313,7 @@ class Leadership:
     def lag(self, name: str, *, connected: bool) -> Lag:
         """How far a follower is behind."""
         shipper, log = self.shippers[name], self.primary.store
-        behind = self.position - shipper.acked
+        behind = max(0, self.position - shipper.acked)  # the primary may have lost its own
         now = self._parts.clock.monotonic()
         since = now
         if behind:
@@ -287,10 +362,35 @@ class Leadership:
         """Have writes wait again; it has ended once all that were not waited for are flushed."""
         if self.degraded:
             self.degraded, self._owed = False, self.position
-        if self._owed is not None and self._flushed_by(self._needed()) >= self._owed:
+        if self._has_flushed_owed():
             self._owed = None
-            why = "all that was acknowledged meanwhile is flushed"
-            self._parts.record("fallback_ended", self.primary.name, reason=why)
+            self._parts.record("fallback_ended", self.primary.name, reason=_ALL_FLUSHED)
+
+    def _has_flushed_owed(self) -> bool:
+        return self._owed is not None and self._flushed_by(self._needed()) >= self._owed
+
+    # Where a write asks for several flushes, and fewer regions follow.
+
+    def _count_flushes(self, change: Change) -> None:
+        settings = self._parts.settings
+        # Who asks for one asks for any region; a primary that is alone is said to be unprotected.
+        several = settings.mode == "semi-synchronous" and settings.required > 1
+        if not several or self.degraded or self._has_enough(change.position):
+            return
+        self._short_of = change.position
+        if not self.too_few:
+            self.too_few = True
+            self._parts.record(
+                "fallback",
+                self.primary.name,
+                reason=f"{len(self.shippers)} of the {settings.required} secondaries that a write "
+                "asks for follow: writes are acknowledged after fewer flushes",
+            )
+
+    def _has_enough(self, position: int) -> bool:
+        """Whether as many secondaries have flushed a position as a write asks for."""
+        flushed = sum(each.acked >= position for each in self.shippers.values())
+        return flushed >= self._parts.settings.required
 
     def _turn(self) -> None:
         done, self._progress = self._progress, asyncio.get_running_loop().create_future()

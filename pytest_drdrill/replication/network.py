@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_drdrill.durations import format_seconds
+
+if TYPE_CHECKING:
+    from pytest_drdrill.clock import Clock
 
 
 class Network(Protocol):
@@ -16,6 +21,8 @@ class Network(Protocol):
     async def carry(self, source: str | None, target: str | None, *, changes: bool = False) -> None:
         """Let one message pass; returns when it has arrived.
 
+        One that is lost without a sign never returns: whoever sent it has only his own patience.
+
         Args:
             source: where it comes from.
             target: where it goes.
@@ -26,6 +33,46 @@ class Network(Protocol):
             ConnectionError: it can't pass, or was lost on its way.
         """
         ...
+
+
+class MessageLostError(ConnectionError):
+    """Nothing was heard for too long: a message, or the answer to it, may have arrived or not."""
+
+
+class PatientNetwork:
+    """A network of which nobody waits for ever; a ``Network``.
+
+    Changes take as long as they take: how long is too long for them, only their sender can tell.
+
+    Args:
+        network: what carries the messages.
+        clock: the clock.
+        patience: seconds after which a message that has not arrived counts as lost.
+    """
+
+    __slots__ = ("_clock", "_network", "_patience")
+
+    def __init__(self, network: Network, clock: Clock, patience: float) -> None:
+        self._network = network
+        self._clock = clock
+        self._patience = patience
+
+    async def carry(self, source: str | None, target: str | None, *, changes: bool = False) -> None:
+        """Let one message pass; returns when it has arrived.
+
+        Raises:
+            ConnectionError: it can't pass, or was lost on its way.
+            MessageLostError: nothing was heard of it for too long.
+        """
+        if changes:
+            await self._network.carry(source, target, changes=True)
+            return
+        try:
+            async with self._clock.timeout(self._patience):
+                await self._network.carry(source, target)
+        except TimeoutError:
+            waited = format_seconds(self._patience)
+            raise MessageLostError(f"nothing was heard for {waited}") from None
 
 
 class LocalNetwork:

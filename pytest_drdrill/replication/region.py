@@ -11,6 +11,7 @@ from pytest_drdrill.replication.memory import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_drdrill.clock import Clock
     from pytest_drdrill.replication.changes import (
         Change,
         ChangeStore,
@@ -29,12 +30,15 @@ class Region:
         endpoint: where its clients find it, an address for readers.
         is_primary: whether it is the one that takes writes, to begin with.
         store: its copy of the data; by default one in memory.
+        clock: its own clock, by which it counts how long its lease lasts; None: that of whoever
+            promotes.
 
     Attributes:
         name: as given.
         endpoint: as given.
         is_primary: whether it takes the writes now, as whoever promotes knows it.
         store: as given.
+        clock: as given.
 
     Raises:
         TypeError: a name or an endpoint that is no text.
@@ -48,6 +52,7 @@ class Region:
         is_primary: bool = False,
         *,
         store: ChangeStore | None = None,
+        clock: Clock | None = None,
     ) -> None:
         for attribute, value in (("name", name), ("endpoint", endpoint)):
             if not isinstance(value, str):
@@ -58,6 +63,7 @@ class Region:
         self.endpoint = endpoint
         self.is_primary = is_primary
         self.store: ChangeStore = MemoryStore() if store is None else store
+        self.clock = clock
 
     def __repr__(self) -> str:
         return f"<Region {self.name!r}{', primary' if self.is_primary else ''}>"
@@ -94,14 +100,21 @@ class Replica:
 
     # As a primary.
 
-    def lead(self, epoch: int, until: float) -> None:
+    def lead(self, epoch: int, until: float, now: float = 0.0) -> None:
         """Take writes in an epoch, until a moment of the clock.
+
+        Args:
+            epoch: the epoch.
+            until: the moment.
+            now: the current one; one with a clock of its own counts by that what is left.
 
         Raises:
             StaleEpochError: a later epoch is promised.
         """
         self.store.promise(epoch)
-        self._leading, self._lease_until = epoch, until
+        clock = self.region.clock
+        self._leading = epoch
+        self._lease_until = until if clock is None else clock.monotonic() + until - now
 
     def check(self, epoch: int, now: float) -> None:
         """Make sure that it may take, or acknowledge, a write of an epoch.
@@ -116,8 +129,10 @@ class Replica:
                 if epoch
                 else f"{self.name} takes no writes: it is not the primary"
             )
-        if now >= self._lease_until:
-            ago = format_seconds(now - self._lease_until)
+        clock = self.region.clock
+        over = (now if clock is None else clock.monotonic()) - self._lease_until
+        if over >= 0:
+            ago = format_seconds(over)
             raise WriteRefusedError(f"{self.name} takes no writes: its lease ended {ago} ago")
 
     def accept(self, key: Key, value: Value, now: float) -> Change:

@@ -5,17 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from pytest_drdrill.clock import Clock, RealClock
+from pytest_drdrill.replication import client
 from pytest_drdrill.replication import settings as checks
-from pytest_drdrill.replication.changes import checked_key, checked_value
 from pytest_drdrill.replication.engine import Engine
-from pytest_drdrill.replication.errors import (
-    IndeterminateWriteError,
-    RegionUnreachableError,
-    ReplicationError,
-    ReplicationFailed,
-    WriteRefusedError,
-)
-from pytest_drdrill.replication.events import Acknowledgement, Lag, Promotion, Rejoin
+from pytest_drdrill.replication.errors import ReplicationError, ReplicationFailed
 from pytest_drdrill.replication.network import LocalNetwork, Network
 from pytest_drdrill.replication.switchover import Switchover
 
@@ -27,7 +20,13 @@ if TYPE_CHECKING:
 
     from pytest_drdrill.replication.alerts import AlertCallback
     from pytest_drdrill.replication.changes import Change, Key, Value
-    from pytest_drdrill.replication.events import ReplicationEvent
+    from pytest_drdrill.replication.events import (
+        Acknowledgement,
+        Lag,
+        Promotion,
+        Rejoin,
+        ReplicationEvent,
+    )
     from pytest_drdrill.replication.region import Region
     from pytest_drdrill.replication.settings import ReplicationMode
 
@@ -39,7 +38,10 @@ class CrossRegionReplication:
     it. Secondaries apply changes in order; what is sent twice is applied once. A write is
     acknowledged when the primary has it and, in ``"semi-synchronous"`` mode, ``acknowledgements``
     secondaries have flushed it, in ``"synchronous"`` mode all of those that follow. A region that
-    a promotion left behind does not follow until it rejoins, and is not waited for.
+    a promotion left behind does not follow until it rejoins, and is not waited for; where none is
+    left to follow, writes go on and the event ``unprotected`` says so. A secondary that has lost
+    changes, or whose store takes none, as on a full disk, is an event and an alert, and is tried
+    again and again.
 
     At no instant do two regions acknowledge writes: a primary does so only with a lease, which it
     is given from outside of all regions and has to be given again and again, and only in the
@@ -53,7 +55,9 @@ class CrossRegionReplication:
     Args:
         regions: at least two, each with its own name, exactly one with ``is_primary``.
         mode: ``"asynchronous"``, ``"semi-synchronous"`` or ``"synchronous"``.
-        acknowledgements: secondaries that a semi-synchronous write waits for.
+        acknowledgements: secondaries that a semi-synchronous write waits for. Where it asks for
+            several and fewer follow, as after a promotion, it waits for those: a fallback, from the
+            first write that is acknowledged so.
         fallback_after: how long a write waits for its secondaries before all of them are
             acknowledged without, until the secondaries have caught up; None: never. It breaks an
             RPO of zero.
@@ -61,9 +65,13 @@ class CrossRegionReplication:
             long it waits at most before that, where backpressure holds it up.
         lease: how long a primary that nobody reaches goes on to take writes, and so the time that
             a promotion may have to wait. Regions that do not share the clock of this program must
-            agree with it on how long that is.
+            agree with it on how long that is, but for the margin.
+        lease_margin: how much longer than the lease a promotion waits, for a primary whose clock is
+            slow: one that loses 200 ppm takes writes for 2 ms after a lease of 10 s.
         heartbeat_interval: how often every two regions ask each other whether they are there.
-        connection_timeout: after how long without an answer a connection counts as lost.
+        connection_timeout: after how long without an answer a connection counts as lost. A message
+            of which nothing is heard for so long counts as lost too, a heartbeat after a third of
+            it; of changes it is the ``write_timeout``, and more where they are known to take long.
         max_lag: the lag of a secondary above which an alert is raised; None: none.
         max_backlog: backpressure: changes by which a follower may be behind before further writes
             wait; None: no limit.
@@ -92,6 +100,7 @@ class CrossRegionReplication:
         fallback_after: str | timedelta | None = None,
         write_timeout: str | timedelta = "30s",
         lease: str | timedelta = "10s",
+        lease_margin: str | timedelta = "0s",
         heartbeat_interval: str | timedelta = "1s",
         connection_timeout: str | timedelta = "5s",
         max_lag: str | timedelta | None = None,
@@ -113,6 +122,7 @@ class CrossRegionReplication:
             mode=chosen,
             required=required[chosen],
             lease=checks.seconds("lease", lease),
+            lease_margin=checks.span("lease_margin", lease_margin),
             heartbeat=checks.seconds("heartbeat_interval", heartbeat_interval),
             lost_after=checks.seconds("connection_timeout", connection_timeout),
             write_timeout=checks.seconds("write_timeout", write_timeout),
@@ -154,7 +164,7 @@ class CrossRegionReplication:
     def is_degraded(self) -> bool:
         """Whether writes are acknowledged in a weaker mode than the one asked for."""
         leadership = self._engine.current
-        return leadership is not None and leadership.degraded
+        return leadership is not None and (leadership.degraded or leadership.too_few)
 
     @property
     def is_replicating(self) -> bool:
@@ -170,6 +180,11 @@ class CrossRegionReplication:
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop it was started in, until it is stopped, broken or not; else None."""
         return self._engine.loop
+
+    @property
+    def failure(self) -> ReplicationFailed | None:
+        """What broke it, until it is stopped; None for one that is sound or does not run."""
+        return self._engine.failure
 
     def lag(self, name: str) -> Lag:
         """How far a secondary is behind, in changes, bytes and time.
@@ -189,7 +204,7 @@ class CrossRegionReplication:
     # Beginning and end.
 
     def add_alert_callback(self, callback: AlertCallback) -> None:
-        """Have a function called with each ``ReplicationAlert``: lag, and connections lost.
+        """Have a function called with each ``ReplicationAlert``: lag, connections, failures.
 
         It is awaited if it is asynchronous. One that raises is recorded as a ``callback_failed``
         event and does not stop the others.
@@ -257,46 +272,12 @@ class CrossRegionReplication:
             TypeError: a key or a value of another type.
             ValueError: no such region.
             RegionUnreachableError: it can't be reached; nothing was written.
-            WriteRefusedError: it is not the primary, is fenced, or the followers are too far
-                behind; nothing was written.
-            IndeterminateWriteError: it was written and never acknowledged.
+            WriteRefusedError: it is not the primary, is fenced, can't store the write, or the
+                followers are too far behind; nothing was written.
+            IndeterminateWriteError: it was written and never acknowledged, or nothing at all was
+                heard of it.
         """
-        key, value = checked_key(key), checked_value(value)
-        parts, clock = self._engine.parts, self._engine.parts.clock
-        leadership, replica = await self._engine.reach(region)
-        try:
-            async with clock.timeout(parts.settings.write_timeout):
-                while await leadership.wait_for_room():
-                    # The region may have been lost meanwhile, and others have taken the room.
-                    leadership, replica = await self._engine.reach(region)
-        except TimeoutError:
-            raise WriteRefusedError(
-                f"the followers of {replica.name} are too far behind: backpressure"
-            ) from None
-        except RegionUnreachableError:
-            raise
-        except ReplicationError as error:
-            raise WriteRefusedError(str(error)) from None
-        if replica is not leadership.primary:
-            replica.read(clock.monotonic())  # says why, in the region's own words
-            raise WriteRefusedError(f"{replica.name} has not taken over yet")
-        change = replica.accept(key, value, clock.monotonic())
-        leadership.written(change)
-        await leadership.wait_flushed(change)
-        try:
-            replica.check(change.epoch, clock.monotonic())
-            await parts.network.carry(replica.name, region)
-        except (WriteRefusedError, ConnectionError) as error:
-            raise IndeterminateWriteError(
-                f"position {change.position} of {replica.name} was not acknowledged: {error}"
-            ) from None
-        if leadership is not self._engine.current:
-            raise IndeterminateWriteError(
-                f"position {change.position} of {replica.name} was not acknowledged before its "
-                "epoch was over"
-            )
-        leadership.acknowledged(change)
-        return Acknowledgement(change.position, change.epoch, replica.name)
+        return await client.write(self._engine, key, value, region)
 
     async def read(self, key: Key, *, region: str | None = None) -> Value | None:
         """The value of a key on the current primary; None where there is none.
@@ -311,12 +292,7 @@ class CrossRegionReplication:
             RegionUnreachableError: it can't be reached.
             WriteRefusedError: the primary is fenced, so that another one may know better.
         """
-        key = checked_key(key)
-        _, replica = await self._engine.reach(region)
-        store = replica.store if region else replica.read(self._engine.parts.clock.monotonic())
-        value = store.get(key)
-        await self._engine.answer(replica, region)
-        return value
+        return await client.read(self._engine, key, region)
 
     async def keys(self, *, region: str | None = None) -> list[Key]:
         """Every key on the current primary, in the order in which they were first written.
@@ -329,21 +305,18 @@ class CrossRegionReplication:
             RegionUnreachableError: it can't be reached.
             WriteRefusedError: the primary is fenced, so that another one may know better.
         """
-        _, replica = await self._engine.reach(region)
-        store = replica.store if region else replica.read(self._engine.parts.clock.monotonic())
-        found = store.keys()
-        await self._engine.answer(replica, region)
-        return found
+        return await client.keys(self._engine, region)
 
     # Roles.
 
     async def promote_region_to_primary(self, name: str | None = None) -> Promotion:
         """Make a secondary the primary, now, with what has come to it by now.
 
-        For an emergency: what is acknowledged and has not come to it is lost, and the outcome
-        says what that is. The old primary is fenced first; where it does not answer, that takes
-        until its lease is over. It does not follow until it rejoins. ``failback`` loses nothing.
-        Cancelled midway, it leaves nobody to take writes until the next promotion.
+        For an emergency: what is acknowledged and has not come to it, or was lost there, is lost,
+        and the outcome says what that is. The old primary is fenced first; where it does not
+        answer, that takes until its lease is over. It does not follow until it rejoins.
+        ``failback`` loses nothing. Cancelled midway, it leaves nobody to take writes until the next
+        promotion.
 
         Args:
             name: which one; by default the most advanced of those that can be reached.
@@ -376,6 +349,8 @@ class CrossRegionReplication:
     async def wait_caught_up(self, name: str, timeout: str | timedelta | None = "10m") -> None:  # noqa: ASYNC109 - a limit for people, on our clock
         """Wait until a secondary holds all that the primary has when this is called.
 
+        In the end it is asked once more, since it may have lost what it had flushed.
+
         Args:
             name: of the secondary.
             timeout: how long to wait at most; None: for ever.
@@ -394,7 +369,8 @@ class CrossRegionReplication:
 
         The region rejoins first if it does not follow, and catches up while the primary goes on.
         Only then is the primary fenced, and what it still took is drained; meanwhile writes are
-        refused. Where that fails, the primary goes on in a new epoch.
+        refused. Where that fails, or is cancelled, the primary goes on in a new epoch; a
+        cancellation waits for that.
 
         Args:
             name: which one.
@@ -404,7 +380,8 @@ class CrossRegionReplication:
             ValueError: no such region, or no duration.
             RegionUnreachableError: it can't rejoin.
             CatchUpTimeoutError: it did not catch up; the primary was not touched.
-            PromotionFailed: it is the primary already, or was lost in the drain.
+            PromotionFailed: it is the primary already, or it or changes of it were lost in the
+                drain.
         """
         self._engine.known(name)
         self._engine.check_running()

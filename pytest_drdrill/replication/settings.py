@@ -22,6 +22,7 @@ class Settings:
     mode: ReplicationMode
     required: int
     lease: float
+    lease_margin: float
     heartbeat: float
     lost_after: float
     write_timeout: float
@@ -74,6 +75,19 @@ def mode(value: object) -> ReplicationMode:
     raise ValueError(f"mode must be one of {accepted}, not {value!r:.80}")
 
 
+def span(name: str, value: str | timedelta) -> float:
+    """A duration of zero or more.
+
+    Raises:
+        TypeError: no text and no timedelta.
+        ValueError: no duration.
+    """
+    try:
+        return parse_duration(value).total_seconds()
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
 def seconds(name: str, value: str | timedelta) -> float:
     """A duration above zero.
 
@@ -81,13 +95,10 @@ def seconds(name: str, value: str | timedelta) -> float:
         TypeError: no text and no timedelta.
         ValueError: no duration, or zero.
     """
-    try:
-        parsed = parse_duration(value)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from None
-    if not parsed:
+    found = span(name, value)
+    if not found:
         raise ValueError(f"{name} must be above zero")
-    return parsed.total_seconds()
+    return found
 
 
 def optional_seconds(name: str, value: str | timedelta | None) -> float | None:

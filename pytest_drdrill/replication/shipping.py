@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from pytest_drdrill.durations import format_seconds
 from pytest_drdrill.replication.errors import DivergedError, StaleEpochError
 from pytest_drdrill.replication.events import Rejoin
+from pytest_drdrill.replication.network import MessageLostError
 from pytest_drdrill.replication.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -19,8 +21,15 @@ if TYPE_CHECKING:
     from pytest_drdrill.replication.region import Replica
     from pytest_drdrill.replication.settings import Settings
 
-INTERRUPTED = (ConnectionError, StaleEpochError, DivergedError)
-"""What ends a stream, which is then begun anew; all else is a bug or a broken store."""
+INTERRUPTED = (OSError, StaleEpochError, DivergedError)
+"""What ends a stream, which is then begun anew: no connection, a full disk; all else is a bug."""
+
+_MOST_SILENCES = 10
+"""Doublings of the patience for changes: of 30 s they make eight hours and a half."""
+
+
+class _SilentChangesError(MessageLostError):
+    """Of changes nothing was heard: they were lost, or take longer than they were waited for."""
 
 
 class ShippingHost(Protocol):
@@ -32,6 +41,22 @@ class ShippingHost(Protocol):
 
     def interrupted(self) -> None:
         """A secondary does not follow for the time being."""
+        ...
+
+    def check_primary(self) -> None:
+        """Make sure that the primary has what it wrote.
+
+        Raises:
+            DivergedError: it has lost changes.
+        """
+        ...
+
+    def failing(self, name: str, why: str) -> None:
+        """A secondary has lost changes, or its store takes none."""
+        ...
+
+    def recovered(self, name: str) -> None:
+        """A secondary has taken changes, or holds everything."""
         ...
 
     def attached(self, rejoin: Rejoin) -> None:
@@ -89,6 +114,8 @@ class Shipper:
         self._host = host
         self._sent = 0
         self._tries = 0
+        self._silences = 0
+        self._slowest = 0.0
         self._wake = asyncio.Event()
         self._interruption: Exception | None = None
         self._tasks = Tasks(failed)
@@ -121,11 +148,16 @@ class Shipper:
         Raises:
             ConnectionError: it can't be reached.
             StaleEpochError: the primary has been superseded.
+            DivergedError: the primary has lost changes.
+            OSError: a store can't be written.
         """
         ours, theirs = self.primary.store, self.secondary
         await self._ask()
         history = theirs.promise(self._epoch)
+        self._host.check_primary()
         shared = ours.history.common(history)
+        if shared < self.acked:
+            self._host.failing(self.name, _lost(shared, self.acked))
         surplus: Sequence[Change] = ()
         how: Literal["resumed", "rewound", "re-cloned"]
         if shared >= max(ours.oldest, theirs.store.oldest):
@@ -135,7 +167,7 @@ class Shipper:
             diverged = history.position > shared
             surplus = theirs.store.changes(max(shared, theirs.store.oldest)) if diverged else ()
             snapshot = ours.snapshot()
-            await self._network.carry(self.primary.name, self.name, changes=True)
+            await self._carry_changes()
             theirs.load(self._epoch, snapshot)
             how, shared = "re-cloned", snapshot.history.position
         rejoin = Rejoin(self.name, how, shared, tuple(surplus))
@@ -144,19 +176,25 @@ class Shipper:
         self._sent = self.acked = shared
         self.following = True
         self._flushed(shared)
+        if shared == ours.history.position:
+            self._host.recovered(self.name)
         return rejoin
 
     async def heartbeat(self) -> None:
-        """Ask the secondary how far it is.
+        """Ask the secondary how far it is; one that has lost what it had flushed begins anew.
 
         Raises:
             ConnectionError: no answer.
         """
+        flushed = self.acked
         await self._ask()
         position = self.secondary.store.history.position
         await self._answer()
-        # Of a copy that is not known to be a prefix, the position says nothing.
-        if self.following and position == self.primary.store.history.position:
+        if not self.following:  # of a copy that is not known to be a prefix it says nothing
+            return
+        if position < min(flushed, self.acked):
+            self._lost_its_copy(position)
+        elif position == self.primary.store.history.position:
             self.level_at = self._clock.monotonic()
 
     async def _follow_forever(self) -> None:
@@ -165,12 +203,24 @@ class Shipper:
                 if not self.following:
                     await self.attach()
                 await self._stream()
-            except INTERRUPTED:
+            except INTERRUPTED as error:
+                if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+                    self._host.failing(self.name, f"its store takes no changes: {error}")
+                # Where questions are lost as well it is an outage, which ends, and no long way.
+                silent = isinstance(error, _SilentChangesError)
+                self._silences = min(self._silences + 1, _MOST_SILENCES) if silent else 0
                 self.following = False
                 self._interruption = None
                 self._host.interrupted()
                 await self._batches.end()
                 await self._clock.sleep(self._wait())
+
+    def _lost_its_copy(self, position: int) -> None:
+        why = _lost(position, self.acked)
+        self._host.failing(self.name, why)
+        self.following, self.acked = False, position
+        self._interruption = DivergedError(why)
+        self._wake.set()
 
     async def _stream(self) -> None:
         log, settings = self.primary.store, self._settings
@@ -189,15 +239,29 @@ class Shipper:
 
     async def _deliver(self, batch: Sequence[Change]) -> None:
         try:
-            await self._network.carry(self.primary.name, self.name, changes=True)
+            await self._carry_changes()
             position = self.secondary.receive(self._epoch, batch)
             await self._answer()
         except INTERRUPTED as error:
             self._interruption = self._interruption or error
         else:
-            self._tries = 0
+            self._tries = self._silences = 0
             self._flushed(position)
+            self._host.recovered(self.name)
         self._wake.set()
+
+    async def _carry_changes(self) -> None:
+        """Send changes; how long that takes only experience tells, so patience grows with it."""
+        clock, began = self._clock, self._clock.monotonic()
+        patience = max(self._settings.write_timeout, 2 * self._slowest)
+        patience *= 2.0**self._silences
+        try:
+            async with clock.timeout(patience):
+                await self._network.carry(self.primary.name, self.name, changes=True)
+        except TimeoutError:
+            waited = format_seconds(patience)
+            raise _SilentChangesError(f"nothing was heard of changes for {waited}") from None
+        self._slowest = max(self._slowest, clock.monotonic() - began)
 
     async def _ask(self) -> None:
         await self._network.carry(self.primary.name, self.name)
@@ -217,3 +281,7 @@ class Shipper:
         longest = min(self._settings.retry * 2.0**self._tries, self._settings.max_retry)
         self._tries = min(self._tries + 1, 60)
         return longest * (0.5 + self._chance.random() / 2)
+
+
+def _lost(position: int, flushed: int) -> str:
+    return f"it has lost changes that it had flushed: it holds {position} of {flushed}"

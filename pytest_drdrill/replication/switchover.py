@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,11 +11,13 @@ from pytest_drdrill.replication.errors import (
     ReplicationError,
     StaleEpochError,
 )
-from pytest_drdrill.replication.events import Promotion
+from pytest_drdrill.replication.events import ALONE, Promotion
+from pytest_drdrill.replication.leadership import Owed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
+    from pytest_drdrill.replication.acknowledged import Loss
     from pytest_drdrill.replication.changes import Change, History
     from pytest_drdrill.replication.control import Control
     from pytest_drdrill.replication.leadership import Leadership, Parts
@@ -43,9 +46,7 @@ class Host(Protocol):
         """One of them, as it acts."""
         ...
 
-    def install(
-        self, name: str, epoch: int, followers: Iterable[str], unsafe: Iterable[Change]
-    ) -> Leadership:
+    def install(self, name: str, epoch: int, followers: Iterable[str], owed: Owed) -> Leadership:
         """Begin an epoch."""
         ...
 
@@ -80,15 +81,14 @@ class Switchover:
             found = await self._control.survey(others, epoch)
             new = self._chosen(name, found, was)
             followers = [each for each in was.shippers if each != new]
-            lost = await self._begin(was, new, found[new], epoch, followers)
+            position, loss = await self._begin(was, new, epoch, followers)
         except PromotionFailed as error:
             await self._reinstate(was, name, error)
             raise
-        self._parts.record("promotion", new, other=old, reason=_told(lost, epoch))
+        self._parts.record("promotion", new, other=old, reason=_told(loss, epoch))
         if not followers:
-            why = "no other region follows it until one rejoins"
-            self._parts.record("unprotected", new, reason=why)
-        return Promotion(old, new, epoch, found[new].position, lost)
+            self._parts.record("unprotected", new, reason=ALONE)
+        return Promotion(old, new, epoch, position, loss.changes, unlisted=loss.unlisted)
 
     async def _check_candidates(self, name: str | None, old: str, following: list[str]) -> None:
         if name == old:
@@ -114,28 +114,34 @@ class Switchover:
             raise PromotionFailed("no region that follows the primary answers any more")
         return max(following, key=lambda each: found[each].last)
 
+    def _check_complete(self, name: str, found: History, was: Leadership) -> None:
+        if found.position < was.position:  # whatever it has said that it flushed
+            raise PromotionFailed(
+                f"{name} has lost changes: it holds {found.position} of {was.position}"
+            )
+
     def _check_current(self, was: Leadership) -> None:
         if self._host.current is not was:
             raise PromotionFailed("the replication was stopped meanwhile")
 
     async def _begin(
-        self, was: Leadership, new: str, history: History, epoch: int, followers: list[str]
-    ) -> tuple[Change, ...]:
-        """Let a region lead; returns the acknowledged writes that it lacks."""
+        self, was: Leadership, new: str, epoch: int, followers: list[str]
+    ) -> tuple[int, Loss]:
+        """Let a region lead; returns its position, and the acknowledged writes that it lacks."""
         self._check_current(was)
         self._granted = self._host.replica(new)
         try:
             await self._control.grant(self._granted, epoch)
-        except (ConnectionError, StaleEpochError) as error:
+        except (OSError, StaleEpochError) as error:
             raise PromotionFailed(f"{new} does not answer any more: {error}") from None
         # It has the lease, and acknowledges nothing before it is installed: what the old one
         # acknowledged is complete here.
         await was.end(f"{new} took over from {was.primary.name}")
         self._check_current(was)
-        unsafe = sorted(was.unsafe, key=lambda change: change.position)
-        kept = [change for change in unsafe if history.holds(change)]
-        self._host.install(new, epoch, followers, kept)
-        return tuple(change for change in unsafe if not history.holds(change))
+        history = self._granted.store.history  # by now: it may have lost some since the survey
+        loss = was.writes.part_with(history)
+        self._host.install(new, epoch, followers, Owed(was.writes))
+        return history.position, loss
 
     async def fail_back(self, name: str, limit: float, discarded: tuple[Change, ...]) -> Promotion:
         """Have a region that has caught up take over, with everything.
@@ -157,12 +163,18 @@ class Switchover:
             others = [each for each in was.shippers if each != name]
             found = await self._control.survey([name, *others], epoch)
             self._chosen(name, found, was)
-            lost = await self._begin(was, name, found[name], epoch, [old, *others])
+            self._check_complete(name, found[name], was)
+            position, loss = await self._begin(was, name, epoch, [old, *others])
         except PromotionFailed as error:
             await self._reinstate(was, name, error)
             raise PromotionFailed(f"the failback to {name} failed: {error}") from None
-        self._parts.record("failback", name, other=old, reason=_told(lost, epoch))
-        return Promotion(old, name, epoch, found[name].position, lost, discarded)
+        except asyncio.CancelledError:
+            # Who does not wait any longer must not leave behind nobody who takes writes.
+            with contextlib.suppress(PromotionFailed):  # which may not hide the cancellation
+                await self._reinstate(was, name, PromotionFailed("the failback was cancelled"))
+            raise
+        self._parts.record("failback", name, other=old, reason=_told(loss, epoch))
+        return Promotion(old, name, epoch, position, loss.changes, discarded, loss.unlisted)
 
     async def _check_both(self, name: str, was: Leadership) -> None:
         old = was.primary.name
@@ -200,13 +212,18 @@ class Switchover:
         if self._granted is not None:  # it may have the lease, and never have been able to say so
             await self._control.fence(self._granted, epoch)
         await was.end(f"the promotion failed: {error}")
-        leadership = self._host.install(old, epoch, followers, was.unsafe)
-        with contextlib.suppress(ConnectionError, StaleEpochError):  # the renewals go on to try
+        leadership = self._host.install(old, epoch, followers, was.owed)
+        with contextlib.suppress(OSError, StaleEpochError):  # the renewals go on to try
             await self._control.grant(leadership.primary, epoch)
 
 
-def _told(lost: Sequence[Change], epoch: int) -> str:
-    if not lost:
-        return f"epoch {epoch}; no acknowledged write is lost"
-    first, last = lost[0].position, lost[-1].position
-    return f"epoch {epoch}; {len(lost)} acknowledged writes are lost, positions {first} to {last}"
+def _told(loss: Loss, epoch: int) -> str:
+    told = [f"epoch {epoch}"]
+    if loss.unlisted:
+        told.append(f"{loss.unlisted} positions are gone whose changes are no longer kept")
+    if lost := loss.changes:
+        first, last = lost[0].position, lost[-1].position
+        told.append(f"{len(lost)} acknowledged writes are lost, positions {first} to {last}")
+    elif not loss.unlisted:
+        told.append("no acknowledged write is lost")
+    return "; ".join(told)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pytest_drdrill.replication.tasks import Tasks
 
 
+_TRIES = 3
+"""Heartbeats that go unanswered, one after the other, before a connection counts as lost."""
+
+
 class Watch:
     """Knows which regions reach each other, and tells who asked when that or the lag changes.
 
@@ -55,10 +59,12 @@ class Watch:
 
     async def _beat_forever(self, pair: tuple[str, str]) -> None:
         settings, clock = self._parts.settings, self._parts.clock
+        # One that is lost without a sign must leave time for others before the connection is.
+        patience = min(settings.lost_after, max(settings.heartbeat, settings.lost_after / _TRIES))
         due = clock.monotonic()
         while True:
             try:
-                async with clock.timeout(settings.lost_after):
+                async with clock.timeout(patience):
                     await self._beat(pair)
             except (TimeoutError, ConnectionError):
                 self._missed(pair)

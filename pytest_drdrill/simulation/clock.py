@@ -35,6 +35,11 @@ class VirtualClock:
         """Virtual seconds since the epoch."""
         return self.loop.time()
 
+    @property
+    def era(self) -> object:
+        """What it counts from: another thing once its world has begun anew."""
+        return self.loop
+
     async def sleep(self, seconds: float) -> None:
         """Wait for virtual seconds, of which every other task makes its own use.
 

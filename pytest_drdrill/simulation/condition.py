@@ -5,38 +5,21 @@ Times are whole microseconds since the simulation began.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, get_args
+
+from pytest_drdrill.simulation.steps import Steps, earliest
 
 Failure: TypeAlias = Literal["refused", "silent"]
+SHOWN: dict[Failure, str] = {
+    "refused": "it refuses connections",
+    "silent": "it is silent",
+}
+"""What the trace says of each."""
 
-_Value = TypeVar("_Value")
-
-
-class _Steps(Generic[_Value]):
-    """A step function of time: a value from each moment on; of two at one moment the last set."""
-
-    __slots__ = ("_first", "_moments", "_values")
-
-    def __init__(self, first: _Value) -> None:
-        self._first = first
-        self._moments: list[int] = []
-        self._values: list[_Value] = []
-
-    def set(self, since: int, value: _Value) -> None:
-        place = bisect_right(self._moments, since)
-        self._moments.insert(place, since)
-        self._values.insert(place, value)
-
-    def at(self, moment: int) -> _Value:
-        place = bisect_right(self._moments, moment)
-        return self._values[place - 1] if place else self._first
-
-    def after(self, moment: int) -> int | None:
-        """The next moment from which another value may hold."""
-        place = bisect_right(self._moments, moment)
-        return self._moments[place] if place < len(self._moments) else None
+State: TypeAlias = Literal["well", "refused", "silent", "gone"]
+"""How a place meets what reaches it. The silent one has it lie there, and may answer late; of what
+reaches one that is gone, nobody will ever know, however soon it is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +44,18 @@ class _Trouble:
 
 
 class Condition:
-    """How one endpoint fares: whether and how it fails, and by how much it is slow."""
+    """How one endpoint fares: whether and how it fails, and by how much it is slow.
 
-    __slots__ = ("_delay", "_trouble")
+    Args:
+        usual: how long a request takes while it is well.
+    """
 
-    def __init__(self) -> None:
-        self._trouble: _Steps[_Trouble | None] = _Steps(None)
-        self._delay: _Steps[int] = _Steps(0)
+    __slots__ = ("_delay", "_trouble", "_usual")
+
+    def __init__(self, usual: int = 0) -> None:
+        self._usual = usual
+        self._trouble: Steps[_Trouble | None] = Steps(None)
+        self._delay: Steps[int] = Steps(usual)
 
     def fail(self, since: int, failure: Failure, period: int = 0) -> None:
         """Have it fail from a moment on; with a period, in the first half of each period."""
@@ -80,7 +68,7 @@ class Condition:
     def recover(self, since: int) -> None:
         """Have it be well, and as fast as ever, from a moment on."""
         self._trouble.set(since, None)
-        self._delay.set(since, 0)
+        self._delay.set(since, self._usual)
 
     def failure(self, moment: int) -> Failure | None:
         """How it fails at a moment; None where it does not."""
@@ -95,5 +83,20 @@ class Condition:
         """The next moment after which it may fail otherwise, as far as is known; None: none."""
         trouble = self._trouble.at(moment)
         own = None if trouble is None else trouble.turns_after(moment)
-        given = self._trouble.after(moment)
-        return min((each for each in (own, given) if each is not None), default=None)
+        return earliest(own, self._trouble.after(moment))
+
+    def constant_until(self, moment: int) -> int | None:
+        """The next moment from which anything may be otherwise; None: none is known."""
+        return earliest(self.changes_after(moment), self._delay.after(moment))
+
+
+def checked(how: Failure) -> Failure:
+    """A way to fail, as somebody wrote it.
+
+    Raises:
+        ValueError: no such way.
+    """
+    if how not in get_args(Failure):
+        known = " or ".join(repr(each) for each in get_args(Failure))
+        raise ValueError(f"an endpoint can fail in the ways {known}, not {how!r}")
+    return how

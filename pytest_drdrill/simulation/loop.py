@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from pytest_drdrill.durations import format_duration
 from pytest_drdrill.simulation.errors import DeadlockError, HorizonError, LivelockError
+from pytest_drdrill.simulation.lull import Lulls
 from pytest_drdrill.simulation.refusals import REFUSED, refusal, refused
 from pytest_drdrill.simulation.waiting import list_tasks
 
 if TYPE_CHECKING:
     import collections
-    from collections.abc import Callable, Coroutine, Generator
+    import weakref
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
     from contextvars import Context
 
     from pytest_drdrill.simulation.errors import RealIOError
@@ -70,17 +72,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     Attributes:
         escaped: the first refusal of real I/O, kept in case that somebody swallows it, or None.
+        now_us: virtual microseconds since the loop was made.
     """
 
     if TYPE_CHECKING:  # what asyncio's own loop keeps, and neither documents nor declares
         _ready: collections.deque[asyncio.Handle]
-        _scheduled: list[tuple[int, int, asyncio.TimerHandle]]
+        _scheduled: list[tuple[int, int, int, asyncio.TimerHandle]]
         _stopping: bool
         _debug: bool
         _thread_id: int | None
         _timer_cancelled_count: int
         _current_handle: asyncio.Handle | None
         _task_factory: object
+        _asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]]
 
         def _check_closed(self) -> None: ...
         def _check_thread(self) -> None: ...
@@ -89,14 +93,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self, horizon: timedelta = DEFAULT_HORIZON) -> None:
         super().__init__()
         self.escaped: RealIOError | None = None
+        self._lulls: Lulls | None = None
         self._horizon = horizon // _MICROSECOND
-        self._now_us = 0
+        self.now_us = 0
         self._now = 0.0
         self._timers = itertools.count()
         self._tasks = itertools.count(1)
         self._turns = 0
         self._home = threading.get_ident()
         self._inline = False  # whether it calls what was meant for another thread
+
+    @property
+    def lulls(self) -> Lulls:
+        """The waits for checks that need not be made; most loops have none."""
+        if self._lulls is None:
+            self._lulls = Lulls(self)
+        return self._lulls
 
     # Time.
 
@@ -113,7 +125,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self.is_running():
             raise RuntimeError("a running loop passes time itself: await clock.sleep(seconds)")
         if self.is_closed():  # nobody is left whom time could concern
-            self._jump_to(self._after(seconds))
+            self._jump_to(self.after(seconds))
         else:
             self.run_until_complete(asyncio.sleep(seconds))
 
@@ -137,11 +149,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Call a function at a virtual second."""
         return self._schedule("call_at", when - self._now, callback, args, context)
 
-    def _after(self, delay: float) -> int:
+    def after(self, delay: float) -> int:
         """The microsecond that lies so many seconds ahead: the nearest, but none of the past."""
         if delay <= 0:
-            return self._now_us
-        return self._now_us + max(1, round(delay * 1e6))
+            return self.now_us
+        return self.now_us + max(1, round(delay * 1e6))
 
     def _schedule(
         self,
@@ -157,9 +169,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._check_callback(callback, method)
         if delay == math.inf:  # never; so nobody waits for it
             return asyncio.TimerHandle(delay, callback, args, self, context)
-        when = self._after(delay)
+        return self.schedule_as(
+            self.after(delay), self.next_place(), callback, *args, context=context
+        )
+
+    def next_place(self) -> tuple[int, int]:
+        """The place, among the timers of any one instant, of one that is set now.
+
+        They run in the order in which they were set: by the microsecond of that, then by number.
+        """
+        return self.now_us, next(self._timers)
+
+    def schedule_as(
+        self,
+        when: int,
+        place: tuple[int, int],
+        callback: Callable[[*_Args], object],
+        *args: *_Args,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call a function at a microsecond, at a place of its own in the order of that instant."""
         handle = asyncio.TimerHandle(when / 1e6, callback, args, self, context)
-        heapq.heappush(self._scheduled, (when, next(self._timers), handle))
+        heapq.heappush(self._scheduled, (when, *place, handle))
         handle._scheduled = True  # type: ignore[attr-defined] # noqa: SLF001 - asyncio's own mark
         return handle
 
@@ -177,7 +208,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 f"the clock stands still {self._moment()} while tasks go on, {TURNS:,} turns by "
                 f"now; let them sleep in between:\n{self._list_tasks()}"
             )
-        while heap and heap[0][0] <= self._now_us:
+        while heap and heap[0][0] <= self.now_us:
             handle: asyncio.Handle = self._pop()
             if not handle.cancelled():
                 ready.append(handle)
@@ -197,29 +228,38 @@ class VirtualLoop(asyncio.BaseEventLoop):
         heap = self._scheduled
         if self._timer_cancelled_count > max(_FEW_CANCELLED, len(heap) // 2):
             self._drop_cancelled()
-        while heap and heap[0][2].cancelled():
+        while heap and heap[0][3].cancelled():
             self._pop()
-        if not heap:
+        lulls = self._lulls if self._lulls is not None and self._lulls.count else None
+        if not heap and lulls is None:
             raise DeadlockError(
                 f"waiting for what can never come, {self._moment()}: no timer is set, and every "
                 f"task waits:\n{self._list_tasks()}"
             )
-        now = heap[0][0]
-        if now > self._horizon:
+        beyond = self._horizon + 1
+        now = min(heap[0][0], beyond) if heap else beyond
+        if now <= self.now_us:
+            return
+        if lulls is not None:
+            now = lulls.halt_before(now)
+            if now < beyond:
+                lulls.arrive(now)
+            else:
+                self._jump_to(max(self.now_us, lulls.last_before(beyond)))
+        if now == beyond:
             horizon = format_duration(self._horizon * _MICROSECOND)
             self._horizon *= 2  # or what ends the tasks could not wait
             raise HorizonError(
                 f"still going on {self._moment()}: what comes next lies beyond the horizon of "
                 f"{horizon}; does something wait for what never comes?\n{self._list_tasks()}"
             )
-        if now > self._now_us:
-            self._jump_to(now)
+        self._jump_to(now)
 
     def _jump_to(self, now_us: int) -> None:
-        self._now_us, self._now, self._turns = now_us, now_us / 1e6, 0
+        self.now_us, self._now, self._turns = now_us, now_us / 1e6, 0
 
     def _pop(self) -> asyncio.TimerHandle:
-        handle = heapq.heappop(self._scheduled)[2]
+        handle = heapq.heappop(self._scheduled)[3]
         handle._scheduled = False  # type: ignore[attr-defined] # noqa: SLF001 - asyncio's own mark
         if handle.cancelled():
             self._timer_cancelled_count -= 1
@@ -227,19 +267,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _drop_cancelled(self) -> None:
         """Let go of cancelled timers that lie ahead: of each check's timeout there is one."""
-        kept = [entry for entry in self._scheduled if not entry[2].cancelled()]
-        for _, _, handle in self._scheduled:
+        kept = [entry for entry in self._scheduled if not entry[3].cancelled()]
+        for _, _, _, handle in self._scheduled:
             handle._scheduled = not handle.cancelled()  # type: ignore[attr-defined] # noqa: SLF001
         heapq.heapify(kept)
         self._scheduled[:] = kept
         self._timer_cancelled_count = 0
 
     def _moment(self) -> str:
-        return f"at {format_duration(self._now_us * _MICROSECOND)} of virtual time"
+        return f"at {format_duration(self.now_us * _MICROSECOND)} of virtual time"
 
     def _list_tasks(self) -> str:
-        tasks = asyncio.all_tasks(self)
-        return list_tasks(sorted(tasks, key=lambda task: getattr(task, "number", 0)))
+        quiet = set() if self._lulls is None else self._lulls.tasks()
+        tasks = [each for each in asyncio.all_tasks(self) if each not in quiet]
+        listed = list_tasks(sorted(tasks, key=lambda task: getattr(task, "number", 0)))
+        if quiet:
+            listed += f"\n  and the checks of {len(quiet)} endpoints, which find the same for ever"
+        return listed
+
+    @property
+    def has_asyncgens(self) -> bool:
+        """Whether an asynchronous generator has begun in it and not ended."""
+        return bool(self._asyncgens)
 
     # Tasks and threads.
 

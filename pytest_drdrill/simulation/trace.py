@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -71,9 +72,20 @@ class Trace:
         return None
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write it to a file: one event a line, each a JSON object."""
+        """Write it to a file, whole or not at all: one event a line, each a JSON object.
+
+        Raises:
+            OSError: it could not be written; what was there is there still.
+        """
         lines = [json.dumps(event._asdict()) for event in self]
-        Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+        path = Path(path)
+        half = path.with_name(f".drdrill-{os.getpid()}-{os.urandom(6).hex()}.tmp")
+        try:
+            half.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+            half.replace(path)
+        except BaseException:
+            half.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Trace:

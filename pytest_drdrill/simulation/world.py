@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from pytest_drdrill.clock import in_event_loop
 from pytest_drdrill.simulation.clock import VirtualClock
-from pytest_drdrill.simulation.endpoint import SimulatedEndpoint
 from pytest_drdrill.simulation.errors import SimulationError
 from pytest_drdrill.simulation.loop import VirtualLoop
+from pytest_drdrill.simulation.place import now_in
+from pytest_drdrill.simulation.population import Population
+from pytest_drdrill.simulation.runner import VirtualRunner
 from pytest_drdrill.simulation.trace import Trace
 
 if TYPE_CHECKING:
@@ -18,12 +20,22 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
-    from pytest_drdrill.simulation.condition import Condition
+    from pytest_drdrill.simulation.backups import SimulatedBackups
+    from pytest_drdrill.simulation.disk import SimulatedDisk
+    from pytest_drdrill.simulation.endpoint import SimulatedEndpoint
     from pytest_drdrill.simulation.errors import RealIOError
+    from pytest_drdrill.simulation.host import SimulatedHost
     from pytest_drdrill.simulation.network import SimulatedNetwork
     from pytest_drdrill.simulation.region import SimulatedRegion, SimulatedRegions
 
 _Result = TypeVar("_Result")
+
+
+class _Plan(NamedTuple):
+    """Something that is to happen at a microsecond."""
+
+    moment: int
+    call: Callable[[], object]
 
 
 class SimulatedWorld:
@@ -39,35 +51,42 @@ class SimulatedWorld:
     Args:
         seed: of all chance in it; a whole number.
         on_event: told of each event as it is traced: what happened, to whom, and the detail.
+        every_check: whether managers make every check. By default they pass over those that would
+            find at once what the last one found; all else is the same, and takes less time.
 
     Attributes:
         seed: as given.
+        every_check: as given.
         clock: its time.
         trace: what happened in it.
+        population: all that is in it.
 
     Raises:
         TypeError: a seed of another type.
     """
 
     def __init__(
-        self, seed: int = 0, *, on_event: Callable[[str, object], object] | None = None
+        self,
+        seed: int = 0,
+        *,
+        on_event: Callable[[str, object], object] | None = None,
+        every_check: bool = False,
     ) -> None:
         if type(seed) is not int:
             raise TypeError(f"a seed must be a whole number, not {seed!r}")
         self.seed = seed
+        self.every_check = every_check
         self.clock = VirtualClock(VirtualLoop())
         self._on_event = on_event
-        self._endpoints: dict[str, SimulatedEndpoint] = {}
-        self._lasting: dict[str, Condition] | None = None
-        self._regions: dict[str, SimulatedRegion] = {}
-        self._lasting_regions: dict[str, SimulatedRegion] | None = None
-        self._network: SimulatedNetwork | None = None
+        self.population = Population(self)
+        self._plans: list[_Plan] = []
+        self._lasting: tuple[object, list[_Plan]] | None = None
         self._begin()
 
     def _begin(self) -> None:
         self.trace = Trace()
         self._randoms: dict[str, random.Random] = {}
-        self._runner = asyncio.Runner(loop_factory=lambda: self.loop)
+        self._runner = VirtualRunner(self.loop)
 
     @property
     def loop(self) -> VirtualLoop:
@@ -81,28 +100,29 @@ class SimulatedWorld:
             found = self._randoms[name] = random.Random(f"{self.seed}:{name}")  # noqa: S311 - no secret
         return found
 
-    def endpoints(self, *names: str, timeout: str | timedelta = "5s") -> list[SimulatedEndpoint]:
+    # Who lives in it.
+
+    def endpoints(
+        self,
+        *names: str,
+        timeout: str | timedelta = "5s",
+        place: SimulatedHost | SimulatedRegion | str | None = None,
+        service_time: str | timedelta = "0s",
+    ) -> list[SimulatedEndpoint]:
         """New endpoints, each preferred over those that were made after it.
 
         Args:
             names: of each one; unique in this world.
             timeout: how long one check of them may take.
+            place: the host or the region that they are in, or its name; None: in none.
+            service_time: how long a request takes while they are well.
 
         Raises:
-            TypeError: no text, or a timeout without a unit.
-            ValueError: no name, one that is empty or used already, or a timeout that is no duration
-                above zero.
+            TypeError: no text, or a duration without a unit.
+            ValueError: no name, one that is empty or used already, no such place, a timeout that is
+                no duration above zero, or a service time that is no duration.
         """
-        if not names:
-            raise ValueError("endpoints() needs a name for each endpoint that it makes")
-        made: dict[str, SimulatedEndpoint] = {}
-        for name in names:
-            if name in self._endpoints or name in made:
-                raise ValueError(f"an endpoint is named {name!r} already; a name must be unique")
-            priority = len(self._endpoints) + len(made)
-            made[name] = SimulatedEndpoint(self, name, priority=priority, timeout=timeout)
-        self._endpoints |= made
-        return list(made.values())
+        return self.population.make_endpoints(names, timeout, place, service_time)
 
     def regions(self, *names: str, replication_lag: str | timedelta = "0s") -> SimulatedRegions:
         """New regions, the first of which is the primary.
@@ -116,37 +136,123 @@ class SimulatedWorld:
             TypeError: no text, or a lag without a unit.
             ValueError: no name, one that is empty or used already, or a lag that is no duration.
         """
-        from pytest_drdrill.durations import parse_duration
-        from pytest_drdrill.simulation.region import SimulatedRegion, SimulatedRegions
+        return self.population.make_regions(names, replication_lag)
 
-        if not names:
-            raise ValueError("regions() needs a name for each region that it makes")
-        try:
-            lag = parse_duration(replication_lag).total_seconds()
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"replication_lag: {error}") from None
-        made: dict[str, SimulatedRegion] = {}
-        for name in names:
-            if name in self._regions or name in made:
-                raise ValueError(f"a region is named {name!r} already; a name must be unique")
-            made[name] = SimulatedRegion(self, name, is_primary=not made, lag_s=lag)
-        self._regions |= made
-        return SimulatedRegions(made.values())
+    def hosts(
+        self,
+        *names: str,
+        place: SimulatedRegion | str | None = None,
+        boot_time: str | timedelta = "30s",
+        capacity: int | None = None,
+    ) -> list[SimulatedHost]:
+        """New hosts, each with a disk and a clock of its own.
+
+        Args:
+            names: of each one; unique in this world.
+            place: the region that they are in, or its name; None: in none.
+            boot_time: from a restart, or the return of their region, until they are up.
+            capacity: bytes that the disk of each holds; None: any number.
+
+        Raises:
+            TypeError: no text, a boot time without a unit, or no whole number of bytes.
+            ValueError: no name, one that is empty or used already, no such region, no duration, or
+                a capacity below zero.
+        """
+        return self.population.make_hosts(names, place, boot_time, capacity)
+
+    def disk(
+        self, name: str, *, capacity: int | None = None, checksums: bool = False
+    ) -> SimulatedDisk:
+        """A new disk that belongs to no host, as a place for backups is one.
+
+        Args:
+            name: of it; unique in this world.
+            capacity: bytes that it holds; None: any number.
+            checksums: whether it finds by itself that what it reads is damaged.
+
+        Raises:
+            TypeError: no text, or no whole number of bytes.
+            ValueError: a name that is empty or used already, or a capacity below zero.
+        """
+        return self.population.make_disk(name, capacity, checksums=checksums)
+
+    def backups(
+        self,
+        name: str = "backups",
+        *,
+        takes: str | timedelta = "0s",
+        usable_after: str | timedelta = "0s",
+        failure_rate: float = 0.0,
+    ) -> SimulatedBackups:
+        """What makes simulated backups, for a ``BackupSchedule``.
+
+        Args:
+            name: of it; unique in this world.
+            takes: how long a backup takes.
+            usable_after: how long it takes from then on until it can be restored, as its copy to
+                another place does.
+            failure_rate: the share of the backups that fail by chance.
+
+        Raises:
+            TypeError: no text, a duration without a unit, or a rate that is no number.
+            ValueError: a name that is empty or used already, no duration, or no share between 0
+                and 1.
+        """
+        return self.population.make_backups(name, takes, usable_after, failure_rate)
 
     @property
     def network(self) -> SimulatedNetwork:
-        """What lies between its regions, and between them and everybody else."""
-        if self._network is None:
-            from pytest_drdrill.simulation.network import SimulatedNetwork  # only for regions
+        """What lies between all that is in it, and between that and the clients."""
+        return self.population.network
 
-            self._network = SimulatedNetwork(self._regions, self.clock)
-        return self._network
+    # What happens.
 
     def record(self, source: str, event: str, detail: object = "") -> None:
         """Write down that something happened, now."""
         self.trace.add(self.clock.monotonic(), source, event, detail)
         if self._on_event is not None:
             self._on_event(f"{source} {event}", detail)
+
+    def plan(
+        self,
+        moment: int,
+        source: str,
+        event: str,
+        detail: str = "",
+        then: Callable[[], object] | None = None,
+    ) -> None:
+        """Have something written down when its time has come, which may be now.
+
+        Args:
+            moment: the microsecond since the world's beginning.
+            source: to whom or what it happens.
+            event: what.
+            detail: more of it.
+            then: called after that.
+        """
+
+        def happen() -> None:
+            self.record(source, event, detail)
+            if then is not None:
+                then()
+
+        self.plan_call(moment, happen)
+
+    def plan_call(self, moment: int, call: Callable[[], object]) -> None:
+        """Have a function called when the time has come, which may be now; after a restart too."""
+        if moment <= now_in(self):
+            call()
+            return
+        plan = _Plan(moment, call)
+        self._plans.append(plan)
+        self._arm(plan)
+
+    def _arm(self, plan: _Plan) -> None:
+        self.loop.call_at(plan.moment / 1e6, plan.call)
+
+    def tell(self) -> None:
+        """Have everybody look again who waits for an endpoint or a message."""
+        self.population.tell()
 
     def run(self, main: Coroutine[Any, Any, _Result]) -> _Result:
         """Run a coroutine in virtual time; returns its result.
@@ -184,29 +290,22 @@ class SimulatedWorld:
     def restart(self) -> None:
         """Begin anew: at the epoch, with a fresh loop, the same seed and an empty trace.
 
-        Endpoints and regions that were made before the first restart stay, and fare and hold what
-        they did then; those that were made since are gone.
+        What was made and planned before the first restart stays, and fares and holds what it did
+        then; what was made since is gone. Let no time pass before it: what a part was told at a
+        later moment than the beginning comes over it at that moment again, without an event.
         """
         try:
             self.close()
         finally:
             self.clock.loop = VirtualLoop()
             if self._lasting is None:
-                self._lasting = {name: each.condition for name, each in self._endpoints.items()}
-                self._lasting_regions = {name: each.kept() for name, each in self._regions.items()}
-            self._restart_regions(self._lasting_regions or {})
-            self._endpoints = {name: self._endpoints[name] for name in self._lasting}
-            for name, condition in self._lasting.items():
-                self._endpoints[name].restart(condition)
+                self._lasting = self.population.kept(), self._plans
+            population, plans = self._lasting
             self._begin()
-
-    def _restart_regions(self, lasting: dict[str, SimulatedRegion]) -> None:
-        for name in [each for each in self._regions if each not in lasting]:
-            del self._regions[name]
-        for name, kept in lasting.items():
-            self._regions[name].restart(kept)
-        if self._network is not None:
-            self._network.restart()
+            self.population.begin_anew(population)
+            self._plans = list(plans)
+            for plan in plans:
+                self._arm(plan)
 
     def close(self) -> None:
         """Cancel what is left running, wait for it and close the loop; twice is no error.
@@ -243,18 +342,22 @@ class SimulatedWorld:
 
 
 def simulate(
-    main: Callable[[SimulatedWorld], Coroutine[Any, Any, _Result]], *, seed: int = 0
+    main: Callable[[SimulatedWorld], Coroutine[Any, Any, _Result]],
+    *,
+    seed: int = 0,
+    every_check: bool = False,
 ) -> _Result:
     """Run an asynchronous function in a simulated world of its own; returns its result.
 
     Args:
         main: called with the world.
         seed: of all chance in it.
+        every_check: whether managers make every check; see ``SimulatedWorld``.
 
     Raises:
         SimulationError: see ``SimulatedWorld.run``.
     """
-    with SimulatedWorld(seed) as world:
+    with SimulatedWorld(seed, every_check=every_check) as world:
         return world.run(main(world))
 
 

@@ -7,7 +7,7 @@ import heapq
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-from pytest_drdrill.failover import ProbeResult, ServiceEndpoint
+from pytest_drdrill.failover import FailoverManager, ProbeResult, ServiceEndpoint
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -131,6 +131,29 @@ def down_between(begin, end, how="refused"):
 
 def endpoint(name, **settings):
     return ServiceEndpoint(name, f"http://{name}.test", **settings)
+
+
+async def lived(seconds, prober, names, act=None, **settings):
+    """A manager that was in its block for so long, while ``act(prober, manager)`` took its part.
+
+    Args:
+        names: of its endpoints; an endpoint that is made already stands for itself.
+        act: what goes on meanwhile; its time is part of the seconds.
+        settings: of the manager, which checks every 10 s unless they say otherwise.
+    """
+    settings.setdefault("check_interval", "10s")
+    manager = FailoverManager(
+        [each if not isinstance(each, str) else endpoint(each) for each in names],
+        prober=prober,
+        clock=VirtualClock(),
+        **settings,
+    )
+    async with manager:
+        end = asyncio.get_running_loop().time() + seconds
+        if act is not None:
+            await act(prober, manager)
+        await asyncio.sleep(end - asyncio.get_running_loop().time())
+    return manager
 
 
 def in_virtual_time(main):

@@ -13,6 +13,7 @@ import pytest_drdrill
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(pytest_drdrill.__file__).parent  # be it a checkout's or an installed one
 TESTS = ("rules", "lifecycle", "virtual", "takeover", "tuning")
+WATCH_TESTS = ("watch",)
 MOVES = "        error = await self._take_over(target, old=old, reason=reason)\n"
 FENCES = "            for each in [each for each in self._may_lead.values()"
 PROMOTES = "            await self._promote(target)\n"
@@ -64,6 +65,17 @@ BUGS = {
         "if fast_interval is not None and",
         "if False and",
     ),
+    "a lost connection is no hint": ("watching", "            self._call_up()\n", ""),
+    "lost connections keep it busy": (
+        "watching",
+        "            self._pause = FIRST_PAUSE_S\n        await",
+        "            self._pause = FIRST_PAUSE_S\n        return\n        await",
+    ),
+    "it knocks for ever": (
+        "watching",
+        "        if self._refused >= REFUSALS:",
+        "        if False:",
+    ),
 }
 
 
@@ -78,9 +90,9 @@ def copy(tmp_path):
     return tmp_path
 
 
-def run_tests(copy):
+def run_tests(copy, tests=TESTS):
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += [f"tests/failover/test_failover_{name}.py" for name in TESTS]
+    command += [f"tests/failover/test_failover_{name}.py" for name in tests]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
         command,
@@ -98,7 +110,7 @@ def test_the_copy_is_what_runs_and_it_is_sound(copy):
     (copy / "tests" / "failover" / "test_failover_rules.py").write_text(
         "def test_it():\n    import pytest_drdrill.failover.copied\n"
     )
-    done = run_tests(copy)
+    done = run_tests(copy, TESTS + WATCH_TESTS)
     assert done.returncode == 0, done.stdout
 
 
@@ -109,6 +121,6 @@ def test_a_planted_bug_is_caught(copy, bug):
     source = path.read_text()
     assert source.count(sound) == 1, "the bug has no place any more"
     path.write_text(source.replace(sound, broken))
-    done = run_tests(copy)
+    done = run_tests(copy, WATCH_TESTS if module == "watching" else TESTS)
     assert done.returncode == 1, done.stdout
     assert "1 failed" in done.stdout

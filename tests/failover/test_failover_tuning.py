@@ -10,6 +10,7 @@ from failover_world import (
     down_between,
     endpoint,
     in_virtual_time,
+    lived,
     script,
 )
 
@@ -20,20 +21,7 @@ MOVES = ("failover", "failback", "no_healthy_endpoint", "endpoint_suppressed")
 
 def life(seconds, prober, names="ab", **settings):
     """A manager's life; returns it."""
-    settings.setdefault("check_interval", "10s")
-
-    async def main():
-        manager = FailoverManager(
-            [each if not isinstance(each, str) else endpoint(each) for each in names],
-            prober=prober,
-            clock=VirtualClock(),
-            **settings,
-        )
-        async with manager:
-            await asyncio.sleep(seconds)
-        return manager
-
-    return in_virtual_time(main)
+    return in_virtual_time(lambda: lived(seconds, prober, names, **settings))
 
 
 def test_checks_come_fast_while_an_endpoint_is_in_transition_and_on_the_grid_else():

@@ -6,6 +6,7 @@ hold, which the replication itself can't see of regions that it does not reach.
 """
 
 import asyncio
+from contextlib import suppress
 from itertools import count
 
 from hypothesis import example, given, settings
@@ -15,6 +16,7 @@ from replication_world import NAMES, replication_of
 from pytest_drdrill import (
     CatchUpTimeoutError,
     IndeterminateWriteError,
+    Latency,
     PromotionFailed,
     RegionUnreachableError,
     ReplicationError,
@@ -25,7 +27,15 @@ from pytest_drdrill import (
 MODES = st.sampled_from(["asynchronous", "semi-synchronous", "synchronous"])
 PLACES = st.integers(0, 2)
 FAULTS = ("lose", "isolate", "restore")
+CUTS = ("cut off", "unheard", "deaf", "cut from the next", "heal")
+DISKS = ("lose power", "rot and lose power")
 ACTIONS = st.sampled_from([*FAULTS, "promote", "promote the best", "rejoin", "failback"])
+ACTIONS_IN_SILENCE = st.sampled_from([*CUTS, *CUTS, "promote", "promote the best", "rejoin"])
+STEPS_IN_SILENCE = st.lists(
+    st.tuples(st.integers(0, 20_000), ACTIONS_IN_SILENCE, PLACES), max_size=8
+)
+ACTIONS_ON_DISKS = st.sampled_from([*DISKS, *DISKS, "promote", "promote the best", "rejoin"])
+STEPS_ON_DISKS = st.lists(st.tuples(st.integers(0, 20_000), ACTIONS_ON_DISKS, PLACES), max_size=8)
 STEPS = st.lists(st.tuples(st.integers(0, 20_000), ACTIONS, PLACES), max_size=8)
 EXPECTED = (PromotionFailed, RegionUnreachableError, CatchUpTimeoutError)
 
@@ -80,6 +90,12 @@ class Onlooker:
         if action in FAULTS:
             getattr(region, action)()
             return
+        if action in CUTS:
+            self.cut(action, region)
+            return
+        if action in DISKS:
+            self.lose_power(action, region)
+            return
         data = self.replication
         try:
             if action == "rejoin":
@@ -94,12 +110,38 @@ class Onlooker:
         except ReplicationError as error:
             assert "is the primary" in str(error)  # noqa: PT017 - the others are expected
 
+    def lose_power(self, how, region):
+        """What was not flushed is gone, and so is what was, from some damaged bit on."""
+        if how != "lose power":
+            with suppress(ValueError):  # nothing of it is on the disk yet
+                region.server.disk.rot("changes.log")
+        region.server.lose_power()
+        region.server.restart()
+
+    def cut(self, how, region):
+        """Messages are lost from now on, and nobody is told."""
+        network, following = self.world.network, NAMES[(NAMES.index(region.name) + 1) % 3]
+        if how == "heal":
+            network.heal()
+        elif how == "cut from the next":
+            network.partition(region, following)
+        elif how == "deaf":
+            others = ["clients", *(name for name in NAMES if name != region.name)]
+            network.partition(others, region, one_way=True)
+        else:
+            network.partition(region, one_way=how == "unheard")
+
     async def heal(self):
         """Everybody is back, and holds the same."""
         data = self.replication
+        self.world.network.heal()
+        self.world.network.everywhere(loss=0)
         for region in self.regions:
             region.restore()
         await self.world.clock.sleep(20)
+        if data.primary.server is not None:  # it may lack what others have
+            await self.act("promote the best", self.regions[0])
+            await self.act("promote", self.regions[NAMES.index(data.primary.name) - 1])
         for region in self.regions:
             if region is not data.primary:
                 await data.rejoin(region.name)
@@ -120,10 +162,15 @@ class Onlooker:
         assert epochs == sorted(epochs)
 
 
-def play(mode, steps, seed, lag):
+def play(mode, steps, seed, lag, loss=0.0, latency="0s", fsync=None):
     async def main(world):
         regions = world.regions(*NAMES, replication_lag=f"{lag}ms")
+        for region in regions if fsync is not None else ():
+            (host,) = world.hosts(f"{region.name} db", place=region, boot_time="2s")
+            region.serve_from(host, fsync=fsync)
         async with replication_of(world, regions, mode=mode, write_timeout="15s") as data:
+            if loss or latency != "0s":  # a start whose primary is not heard is none
+                world.network.everywhere(latency=latency, loss=loss)
             onlooker = Onlooker(world, regions, data)
             clients = [(None, 0.31), *zip(NAMES, (0.43, 0.47, 0.53), strict=True)]
             tasks = [asyncio.create_task(onlooker.client(*each)) for each in clients]
@@ -171,6 +218,39 @@ def test_a_synchronous_mode_loses_nothing_by_the_loss_of_any_one_region(
     assert onlooker.told_lost == set()
     there = set(onlooker.regions[0].store.keys())
     assert {key for *_, key in onlooker.acknowledged} <= there
+
+
+@settings(max_examples=60)
+@given(
+    MODES,
+    STEPS_IN_SILENCE,
+    st.integers(0, 9),
+    st.sampled_from([0, 700]),
+    st.sampled_from([0.0, 0.02]),
+    st.sampled_from(["0s", "50ms", Latency.exponential("100ms", least="10ms")]),
+)
+def test_what_is_lost_without_a_word_changes_nothing_of_that(mode, steps, seed, lag, loss, latency):
+    play(mode, steps, seed, lag, loss, latency)
+
+
+@settings(max_examples=60)
+@given(MODES, STEPS_ON_DISKS, st.integers(0, 9), st.sampled_from([0, 700]), st.booleans())
+@example(  # a primary that wrote on, in its epoch, at positions that it had lost
+    "asynchronous",
+    [
+        (0, "lose power", 0),
+        (0, "rot and lose power", 1),
+        (0, "promote", 1),
+        (3494, "promote", 1),
+        (912, "rot and lose power", 1),
+        (0, "rot and lose power", 1),
+    ],
+    7,
+    0,
+    True,
+)
+def test_what_regions_lose_that_they_had_flushed_is_told_too(mode, steps, seed, lag, fsync):
+    play(mode, steps, seed, lag, fsync=fsync)
 
 
 def test_the_fuzz_meets_losses_and_changes_of_the_primary():

@@ -279,3 +279,16 @@ async def test_regions_on_files_follow_each_other_and_remember(tmp_path):
         assert east.history == west.history == History(((1, 1), (2, 21)), 21)
         assert east.snapshot() == west.snapshot()
         assert east.epoch == west.epoch == 2
+
+
+def test_a_file_that_has_no_room_says_so_as_an_operating_system_does(tmp_path):
+    with SQLiteStore(tmp_path / "east.db") as store:
+        store.promise(1)
+        store.append("a", 1)
+        (pages,) = store._file.execute("PRAGMA page_count").fetchone()
+        store._file.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            store.append("b", "x" * 100_000)
+        assert (caught.value.errno, store.keys()) == (28, ["a"])
+        store._file.execute("PRAGMA max_page_count = 100000")
+        assert store.append("b", "x" * 100_000).position == 2

@@ -309,3 +309,20 @@ def test_a_world_that_begins_anew_keeps_endpoints_of_its_set_up_as_they_were():
         with pytest.raises(ValueError, match="named 'lasting' already"):
             world.endpoints("lasting")
     assert type(lasting) is SimulatedEndpoint
+
+
+def test_a_request_of_a_tests_own_ends_with_its_example():
+    async def broken():
+        raise ConnectionError("mine")
+
+    async def lasting():
+        return "of the set-up"
+
+    with SimulatedWorld() as world:
+        ours, theirs = world.endpoints("ours", "theirs")
+        theirs.request = lasting
+        for _ in range(2):
+            world.restart()
+            assert world.run(outcome(world, ours)) == ("answered", 0)
+            assert world.run(theirs.request()) == "of the set-up"
+            ours.request = theirs.request = broken

@@ -128,7 +128,7 @@ class StockLoop(VirtualLoop):
         self._clock_resolution = 1e-6
 
     def _schedule(self, method, delay, callback, args, context):
-        when = self._after(delay) / 1e6
+        when = self.after(delay) / 1e6
         timer = Timer(when, callback, args, self, context)
         timer.key = (when, next(self._timers))
         timer._scheduled = True

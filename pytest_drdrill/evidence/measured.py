@@ -45,6 +45,21 @@ def nothing_measured(objectives: Objectives) -> Measured:
     return _nothing(_seconds(objectives.rto), _seconds(objectives.rpo))
 
 
+def called_off(found: Measured) -> Measured:
+    """The measurements of a drill that was called off as not verified: they claim nothing.
+
+    It neither kept a promise nor broke one: an outage that was open then did not fail to recover,
+    and writes that were not read back are not lost. The timeline still tells what it did.
+    """
+    rto, rpo = found["rto"], found["rpo"]
+    ended = [outage for outage in rto["outages"] if outage["actual_s"] is not None]
+    claimed: RTORecord = {**rto, "outages": ended, "actual_s": None, "met": None}
+    claimed["resolution_s"] = None
+    lost: RPORecord = {**rpo, "actual_s": None, "basis": None, "met": None, "unbounded": False}
+    lost |= {"lost": 0, "holes": 0, "lost_keys": []}
+    return {**found, "rto": claimed, "rpo": lost}
+
+
 @lru_cache
 def _nothing(rto_s: float | None, rpo_s: float | None) -> Measured:
     rpo: RPORecord = {

@@ -69,7 +69,7 @@ class RPORecord(TypedDict):
     holes: int
     indeterminate: int
     lost_keys: list[str]
-    unbounded: bool  # acknowledged writes, and no survivor at all
+    unbounded: bool  # acknowledged writes and no survivor, or an instant without a backup
     met: bool | None
     not_applicable: str | None
 
@@ -104,6 +104,22 @@ class RepeatRecord(TypedDict):
     of: int
 
 
+class LiveTargetRecord(TypedDict):
+    """A live system as the drill declared it, in words without secrets."""
+
+    address: str
+    breaks: str
+    undone_by: str
+
+
+class LiveRecord(TypedDict):
+    """What a live drill was let touch, and for how long."""
+
+    targets: list[LiveTargetRecord]
+    max_outage_s: float | None  # None: nobody said, so it never ran
+    aborted_after_s: float | None  # None: it ended by itself
+
+
 class DrillRecord(Measured):
     """One drill: what was promised, measured and judged."""
 
@@ -123,6 +139,7 @@ class DrillRecord(Measured):
     reason: str | None  # of not verified and known broken
     error: str | None  # of failed
     attempts: list[AttemptRecord]
+    live: LiveRecord | None  # None: no live drill
 
 
 class ObjectiveRow(TypedDict):

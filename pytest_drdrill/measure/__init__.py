@@ -15,6 +15,7 @@ from pytest_drdrill.measure.verdicts import (
     DisasterNotObserved,
     DrillFailure,
     DrillUsageError,
+    MaxOutageExceeded,
     NotRecovered,
     ObjectiveNotMeasured,
     PreconditionNotMet,
@@ -25,16 +26,19 @@ from pytest_drdrill.measure.verdicts import (
 
 if TYPE_CHECKING:
     from pytest_drdrill.measure.canary import Canary
-    from pytest_drdrill.measure.canary_result import CanaryResult
+    from pytest_drdrill.measure.canary_client import CanaryClient
+    from pytest_drdrill.measure.canary_result import CanaryResult, ReadersView
 
 __all__ = [
     "Canary",
+    "CanaryClient",
     "CanaryResult",
     "DisasterNotObserved",
     "Drill",
     "DrillFailure",
     "DrillUsageError",
     "LedgerLoss",
+    "MaxOutageExceeded",
     "NotRecovered",
     "ObjectiveNotMeasured",
     "Outage",
@@ -43,10 +47,18 @@ __all__ = [
     "RPOTimer",
     "RTOExceeded",
     "RTOTimer",
+    "ReadersView",
     "ReplayDiffers",
     "Timeline",
     "WriteLedger",
 ]
 
 # They need asyncio, 46 ms that a synchronous suite need not pay.
-__getattr__ = names_of(__name__, {"canary": ("Canary",), "canary_result": ("CanaryResult",)})
+__getattr__ = names_of(
+    __name__,
+    {
+        "canary": ("Canary",),
+        "canary_client": ("CanaryClient",),
+        "canary_result": ("CanaryResult", "ReadersView"),
+    },
+)

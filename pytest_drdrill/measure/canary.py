@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from contextlib import suppress
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pytest_drdrill.durations import format_seconds
-from pytest_drdrill.measure.canary_result import CanaryResult, longest_gap, put_on_record
-from pytest_drdrill.measure.canary_settings import INDETERMINATE, read_settings
-from pytest_drdrill.measure.client_view import ClientView
-from pytest_drdrill.measure.ledger import find_holes
+from pytest_drdrill.measure.canary_client import close, functions_of
+from pytest_drdrill.measure.canary_result import put_on_record, result_of
+from pytest_drdrill.measure.canary_settings import INDETERMINATE, read_settings, take_name
+from pytest_drdrill.measure.client_watch import ClientWatch
 from pytest_drdrill.measure.read_back import compare
+from pytest_drdrill.measure.reader import Reader
 from pytest_drdrill.measure.verdicts import DrillUsageError, NotRecovered, PreconditionNotMet
 from pytest_drdrill.measure.warm_up import warm_up
 from pytest_drdrill.measure.write_stream import WriteStream
-from pytest_drdrill.text import one_line, storable
+from pytest_drdrill.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
     from types import TracebackType
 
+    from pytest_drdrill.measure.canary_client import CanaryClient
+    from pytest_drdrill.measure.canary_result import CanaryResult
+    from pytest_drdrill.measure.client_view import ClientView
     from pytest_drdrill.measure.drill import Drill
     from pytest_drdrill.measure.outage import Outage
     from pytest_drdrill.measure.read_back import ReadBack
     from pytest_drdrill.measure.verdicts import DrillFailure
     from pytest_drdrill.measure.write_stream import Ended
 
-_TURNS_SHOWN = 50
-"""How often the timeline shows that writes began to fail, or succeeded again."""
+
+_NOT_VERIFIABLE = {
+    "new": "before its block: write `async with canary(...) as c:` around the disaster",
+    "running": "while it still writes: leave its `async with` block first",
+    "verified": "a second time: keep what the first call returned",
+}
+"""When `verify` was called too early or too late, by the state of the canary."""
 
 
 class Canary:
@@ -50,6 +57,8 @@ class Canary:
     ``hold``, the first run that lasted so long; else the one that went on to the end of the block.
     The canary watches every outage that opens in its block, which thus is measured by ``verify``
     and not by the outage's own exit; where ``until`` watches as well, the later recovery decides.
+    A write that hung since before the disaster says nothing of it, nor does one whose answer may
+    have come while the event loop stood still.
 
     The loss is that of the write ledger (see ``RPOTimer``). A write that raised is failed, unless
     what it raised leaves its outcome open: then, as one that was cancelled or gave no answer in
@@ -57,11 +66,16 @@ class Canary:
 
     Args:
         drill: whose clock, timers and timeline it uses.
+        client: what to write through and to read back with, in place of the next two; closed by
+            ``verify``, or else by ``close``, which the ``canary`` fixture sees to.
         write: called with a key and a value, both text, and returns when the system has confirmed
             them; False says that it refused. Asynchronous, or plain: then it runs in threads, one
             for each write under way, and so must be safe there; in virtual time it runs inline.
         read_all: called without arguments; gives a mapping of keys to values, or pairs of both,
             among them those of the canary, text or UTF-8. Plain or asynchronous as well.
+        read: called with a key, through the disaster and at the same rate: gives its value, or None
+            where there is none. What readers saw is told apart, and is no part of the outage; a
+            value that was not written is found as corruption. Default: nothing is read meanwhile.
         interval: from the start of one write to the start of the next, at a fixed rate.
         timeout: how long one write may take; it is then given up.
         concurrency: how many writes may be under way; while so many hang, those due are skipped.
@@ -80,6 +94,7 @@ class Canary:
     Attributes:
         name: as given, with a number where the drill had one of that name.
         loop: the event loop that it runs in, or None while it does not run.
+        client_loop: the one that its client was used in, or None where none is left to be closed.
 
     Raises:
         TypeError: an argument of another type, or a duration without a unit.
@@ -89,9 +104,11 @@ class Canary:
     def __init__(  # noqa: PLR0913 - each has a meaning of its own, and all but three a default
         self,
         drill: Drill,
+        client: CanaryClient | None = None,
         *,
-        write: Callable[[str, str], Any],
-        read_all: Callable[[], Any],
+        write: Callable[[str, str], Any] | None = None,
+        read_all: Callable[[], Any] | None = None,
+        read: Callable[[str], Any] | None = None,
         interval: str | timedelta = "50ms",
         timeout: str | timedelta = "1s",
         concurrency: int = 1,
@@ -105,10 +122,12 @@ class Canary:
         on_event: Callable[[str, str], object] | None = None,
     ) -> None:
         __tracebackhide__ = True
+        writes, reads_all = functions_of(client, write, read_all)
         self._settings = read_settings(
             name=name,
-            write=write,
-            read_all=read_all,
+            write=writes,
+            read_all=reads_all,
+            read=read,
             indeterminate=indeterminate,
             interval=interval,
             timeout=timeout,
@@ -121,15 +140,15 @@ class Canary:
         )
         self.name = self._settings.name
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.client_loop: asyncio.AbstractEventLoop | None = None
+        self._client = client
         self._drill = drill
         self._clock = drill.clock
         self._on_event = on_event
         self._state: Literal["new", "running", "ended", "verified"] = "new"
-        self._views: list[tuple[Outage, ClientView]] = []
-        self._unsettled: list[tuple[Outage, ClientView]] = []
         self._verdict: DrillFailure | None = None
-        self._fine, self._turns = True, 0
-        self._halted_at = 0.0
+        self._reader: Reader | None = None
+        self._halted_at = self._standstill = 0.0
 
     # -- its block ------------------------------------------------------------------------------
 
@@ -150,20 +169,29 @@ class Canary:
                 f"{self.name} begins after the disaster: it has to see the system work before, so "
                 "open the outage inside its block"
             )
-        self._take_name()
+        self.name, self._prefix = take_name(self._drill, self._settings.name)
+        self._watch = ClientWatch(rto, self.name, self._tell)
         self._stream = WriteStream(
-            self._settings, self._clock, self._prefix, on_sent=self._sent, on_ended=self._ended
+            self._settings,
+            self._clock,
+            self._prefix,
+            on_sent=self._watch.sent,
+            on_ended=self._ended,
+            on_stood_still=self._stood_still,
         )
         self._state, self.loop = "running", asyncio.get_running_loop()
+        self.client_loop = None if self._client is None else self.loop
         rto.on_disaster.append(self._struck)
         works = False
         try:
             self._stream.start()
             await self._see_it_work()
+            self._begin_to_read()
             works = True
         finally:
             if not works:
                 await self._end(cancel=True)
+                await self.close()
         return self
 
     async def __aexit__(
@@ -186,13 +214,26 @@ class Canary:
                 cancel = False
         finally:
             await self._end(cancel=cancel)
-        if error is None and self._stream.broken is not None:
-            raise self._stream.broken
+        if error is None:
+            for stream in self._streams():
+                if stream.broken is not None:
+                    raise stream.broken
 
     async def stop(self) -> None:
         """Cancel what runs, and wait for its end; without effect on one that does not run."""
         if self._state == "running":
             await self._end(cancel=True)
+
+    async def close(self) -> None:
+        """Close its client, whose canary no longer runs; again, nothing happens.
+
+        A client that can't be closed, as one of a system that is dead, is told on the timeline.
+        """
+        if self._client is None or self.client_loop is None:
+            return
+        self.client_loop = None
+        if why := await close(self._client, self._clock, self._settings.timeout):
+            self._drill.event(f"{self.name} could not close its client", why)
 
     @property
     def is_running(self) -> bool:
@@ -212,7 +253,9 @@ class Canary:
         """
         __tracebackhide__ = True
         self._check_verifiable()
-        self._settle()
+        # Where reading fails and is tried again, once is enough.
+        settled = self._watch.settle(self._halted_at, self._stream.last_error)
+        self._verdict = self._verdict or settled
         try:
             back = await self._read_back()
         except Exception as error:
@@ -220,8 +263,17 @@ class Canary:
                 raise self._verdict from error
             raise
         self._state = "verified"
+        await self.close()
         self._drill.rpo.survived(back.survived)
-        result = self._result(back)
+        result = result_of(
+            self._stream,
+            back,
+            self._watch,
+            self._reader,
+            timeline=self._drill.timeline,
+            halted_at=self._halted_at,
+            standstill=self._standstill,
+        )
         put_on_record(self._drill, self.name, result)
         if self._verdict is not None:
             raise self._verdict
@@ -247,11 +299,13 @@ class Canary:
     async def _see_it_recover(self) -> None:
         stream = self._stream
         deadline: float | None = None
-        while self._views and stream.broken is None:
-            outage, view = self._views[-1]
+        while (latest := self._watch.latest) is not None and stream.broken is None:
+            outage, _, view = latest
             if deadline is None:
-                deadline = self._drill.rto.deadline(outage, self._settings.patience)
+                deadline = self._drill.rto.watches.deadline(outage, self._settings.patience)
             await self._wait_until_back(view, deadline)
+            if self._reader is not None:
+                await self._reader.wait_until_served(deadline)
             late = self._clock.monotonic() >= deadline
             self._halted_at = self._clock.monotonic()
             await stream.halt()
@@ -262,63 +316,58 @@ class Canary:
 
     async def _wait_until_back(self, view: ClientView, deadline: float) -> None:
         settings = self._settings
-        hold = self._drill.rto.hold_s(settings.hold)
-        while not view.is_back and self._stream.broken is None:
-            limit, began = deadline, view.run_began
-            if settings.patience is None and began is not None and began <= deadline:
-                # A run that began in time is given its hold.
-                limit = max(limit, began + hold + settings.interval + settings.timeout)
-            left = limit - self._clock.monotonic()
-            if left <= 0:
-                return
-            with suppress(TimeoutError):
-                async with self._clock.timeout(left):
-                    await self._stream.next_end()
+        hold = self._drill.rto.watches.hold_s(settings.hold)
+
+        def limit() -> float:
+            began = view.run_began
+            if settings.patience is not None or began is None or began > deadline:
+                return deadline
+            # A run that began in time is given its hold.
+            return max(deadline, began + hold + settings.interval + settings.timeout)
+
+        await self._stream.wait_until(lambda: view.is_back, limit)
 
     async def _end(self, *, cancel: bool) -> None:
         self._drill.rto.on_disaster[:] = [
             told for told in self._drill.rto.on_disaster if told != self._struck
         ]
         self._state, self.loop = "ended", None
-        if cancel or not self._views:
+        if cancel or not self._watch.outages:
             self._halted_at = self._clock.monotonic()
-        await self._stream.halt(cancel=cancel)
+        for stream in self._streams():
+            await stream.halt(cancel=cancel)
+
+    def _streams(self) -> list[WriteStream]:
+        return [self._stream, *([self._reader.stream] if self._reader is not None else [])]
+
+    def _begin_to_read(self) -> None:
+        """From now on, since there is something to be read by now."""
+        if (read := self._settings.read) is not None:
+            self._reader = Reader(self._settings, read, self._clock, self._stream, self._tell)
+            self._reader.stream.start()
 
     # -- what it is told -------------------------------------------------------------------------
 
     def _struck(self, outage: Outage) -> None:
-        rto = self._drill.rto
-        rto.attend(outage)
-        seen = (outage, ClientView(outage.disaster.at, rto.hold_s(self._settings.hold)))
-        self._views.append(seen)
-        self._unsettled.append(seen)
+        hold = self._drill.rto.watches.hold_s(self._settings.hold)
+        self._watch.begin(outage, hold)
+        if self._reader is not None:
+            self._reader.outages.begin(outage, hold)
 
-    def _sent(self, number: int, at: float) -> None:
-        if self._views:
-            self._views[-1][1].send(number, at)
+    def _stood_still(self, seconds: float) -> None:
+        self._watch.stood_still(seconds)
+        if seconds > self._standstill:
+            self._standstill = seconds
+            detail = f"for {format_seconds(seconds)}: what came meanwhile was seen late"
+            self._tell("saw the event loop stand still", detail)
 
     def _ended(self, ended: Ended) -> None:
-        rpo, passed = self._drill.rpo, ended.acknowledged
-        if passed:
+        rpo = self._drill.rpo
+        if ended.acknowledged:
             rpo.acknowledged(ended.key, at=ended.at)
         elif ended.key not in self._stream.failed:
             rpo.indeterminate(ended.key)
-        if not self._views:
-            return
-        outage, view = self._views[-1]
-        if not view.enter(ended.number, ended.at, acknowledged=passed):
-            return
-        why = "it was refused"
-        if ended.error is not None:
-            why = one_line(f"{type(ended.error).__name__}: {storable(ended.error)}")
-        self._drill.rto.looked(outage, passed=passed, why=f"a write of {self.name} failed: {why}")
-        if passed is not self._fine:
-            self._fine = passed
-            self._turns += 1
-            if self._turns <= _TURNS_SHOWN:
-                after = f"{format_seconds(ended.at - outage.disaster.at)} after the disaster"
-                turn = ("writes are acknowledged again", after) if passed else ("writes fail", why)
-                self._tell(*turn)
+        self._watch.ended(ended)
 
     def _tell(self, what: str, detail: str) -> None:
         self._drill.event(f"{self.name} {what}", detail)
@@ -329,16 +378,10 @@ class Canary:
 
     def _check_verifiable(self) -> None:
         __tracebackhide__ = True
-        why = None
-        if self._state == "new":
-            why = "before its block: write `async with canary(...) as c:` around the disaster"
-        elif self._state == "running":
-            why = "while it still writes: leave its `async with` block first"
-        elif self._state == "verified":
-            why = "a second time: keep what the first call returned"
-        elif not self._stream.acknowledged:
+        why = _NOT_VERIFIABLE.get(self._state)
+        if why is None and not self._stream.acknowledged:
             why = "of one that saw no acknowledged write: there is nothing to look for"
-        elif not self._views:
+        if why is None and not self._watch.outages:
             why = (
                 "without a disaster: open rto_timer.outage() or call rto_timer.disaster() inside "
                 "its block"
@@ -346,60 +389,8 @@ class Canary:
         if why is not None:
             raise DrillUsageError(f"{self.name}: verify() was called {why}")
 
-    def _settle(self) -> None:
-        """Feed the recovery timer, once."""
-        rto = self._drill.rto
-        unsettled, self._unsettled = self._unsettled, []
-        for outage, view in unsettled:
-            recovery = view.recovery()
-            if recovery is not None:
-                rto.settle(outage, *recovery, view.blind)
-            else:
-                verdict = rto.gave_up(outage, self._halted_at, self._stream.error)
-                self._verdict = self._verdict or verdict
-            rto.close(outage)
-
     async def _read_back(self) -> ReadBack:
         return self._compare(await self._stream.read_all())
 
     def _compare(self, found: object) -> ReadBack:
         return compare(found, self._stream.value_of, self._prefix)
-
-    def _result(self, back: ReadBack) -> CanaryResult:
-        stream, survived = self._stream, set(back.survived)
-        moments = stream.acknowledged
-        lost = [key for key in moments if key not in survived]
-        spans: list[float] = []
-        for outage, view in self._views:
-            if (recovery := view.recovery()) is not None:
-                # Where it was not to go down, and no write failed, there was no outage.
-                down = view.saw_failure or outage.expect_downtime
-                spans.append(recovery.began - outage.disaster.at if down else 0.0)
-        struck = self._views[0][0].disaster.at
-        gap = longest_gap(sorted(moments.values()), struck, self._halted_at)
-        whole = len(spans) == len(self._views)
-        return CanaryResult(
-            acknowledged=len(moments),
-            failed=len(stream.failed),
-            indeterminate=len(stream.indeterminate),
-            skipped=stream.skipped,
-            lost=lost,
-            holes=find_holes(moments, lost, [each.at for each in self._drill.timeline.disasters]),
-            corrupted=back.corrupted,
-            duplicated=back.duplicated,
-            resurrected=[key for key in back.survived if key in stream.failed],
-            outage=timedelta(seconds=max(spans)) if whole else None,
-            longest_gap=timedelta(seconds=gap),
-        )
-
-    def _take_name(self) -> None:
-        """A name that the drill has not had, and keys that nobody else has."""
-        had = self._drill.canaries
-        name, number = self._settings.name, 1
-        while self.name in had:
-            number += 1
-            self.name = f"{name} {number}"
-        had.append(self.name)
-        label = re.sub(r"[^0-9A-Za-z]+", "-", self.name).strip("-") or "canary"
-        # Of the drill's clock: in virtual time the same in every run.
-        self._prefix = f"{label}-{self._clock.now():%Y%m%dT%H%M%S%f}-"

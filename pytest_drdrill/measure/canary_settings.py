@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,8 @@ from pytest_drdrill.text import NAME_LIMIT, shown, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pytest_drdrill.measure.drill import Drill
 
 INDETERMINATE: tuple[type[Exception], ...] = (
     TimeoutError,
@@ -31,6 +34,7 @@ class CanarySettings:
 
     write: Callable[[str, str], Any]
     read_all: Callable[[], Any]
+    read: Callable[[str], Any] | None
     interval: float
     timeout: float
     concurrency: int
@@ -54,7 +58,13 @@ class CanarySettings:
 
 
 def read_settings(
-    *, name: str, write: object, read_all: object, indeterminate: object, **others: Any
+    *,
+    name: str,
+    write: object,
+    read_all: object,
+    read: object,
+    indeterminate: object,
+    **others: Any,
 ) -> CanarySettings:
     """Check the arguments of a canary.
 
@@ -71,6 +81,7 @@ def read_settings(
         "name": storable(name, NAME_LIMIT),
         "write": _function("write", write, ("a key", "its value")),
         "read_all": _function("read_all", read_all, ()),
+        "read": None if read is None else _function("read", read, ("a key",)),
         "indeterminate": _exceptions(indeterminate),
     }
     for each in ("interval", "timeout", "warm_up_timeout", "read_timeout"):
@@ -129,3 +140,15 @@ def _exceptions(value: object) -> tuple[type[Exception], ...]:
                 f"canary(indeterminate=...) takes classes of exceptions, not {shown(each)}"
             )
     return found
+
+
+def take_name(drill: Drill, wanted: str) -> tuple[str, str]:
+    """A name that no canary of a drill has had, and the beginning of keys that nobody else has."""
+    name, number = wanted, 1
+    while name in drill.canaries:
+        number += 1
+        name = f"{wanted} {number}"
+    drill.canaries.append(name)
+    label = re.sub(r"[^0-9A-Za-z]+", "-", name).strip("-") or "canary"
+    # Of the drill's clock: in virtual time the same in every run.
+    return name, f"{label}-{drill.clock.now():%Y%m%dT%H%M%S%f}-"

@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Recovery(NamedTuple):
-    """The success run that counts.
-
-    Attributes:
-        began: monotonic seconds of its first acknowledgement.
-        resolution: seconds from the begin of the last bad write (else the disaster) to ``began``:
-            the service came back somewhere in there.
-        held: seconds that the run was seen to last.
-    """
-
-    began: float
-    resolution: float
-    held: float
+from pytest_drdrill.measure.outage import Recovery
 
 
 class ClientView:
@@ -42,6 +27,7 @@ class ClientView:
         self._since = since
         self._run: list[tuple[int, float]] = []
         self._held: Recovery | None = None
+        self._standstill = 0.0
         self.blind = 0.0
         """Seconds of the longest time in which nobody looked, as of ``Watch``."""
 
@@ -49,15 +35,24 @@ class ClientView:
         """A write is sent; numbers only grow."""
         self._pending[number] = at
 
-    def enter(self, number: int, at: float, *, acknowledged: bool) -> bool:
+    def forget(self, number: int) -> None:
+        """A write ended, and how is not known: that says nothing."""
+        self._pending.pop(number, None)
+
+    def stood_still(self, seconds: float) -> None:
+        """Nobody could look for so long: no figure is finer than that."""
+        self._standstill = max(self._standstill, seconds)
+
+    def enter(self, number: int, at: float, *, acknowledged: bool, answered: bool = True) -> bool:
         """A write ended.
 
         Returns:
-            Whether that says anything of the service since the disaster: the acknowledgement of a
-            write that was sent before does not.
+            Whether that says anything of the service since the disaster. Of a write that was sent
+            before, neither its acknowledgement does nor that it never had an answer: it may have
+            hung by then.
         """
         sent = self._pending.pop(number, None)
-        if acknowledged and sent is None:
+        if sent is None and (acknowledged or not answered):
             return False
         begun = self._since if sent is None else sent
         self.blind = max(self.blind, at - self._looked)
@@ -91,9 +86,12 @@ class ClientView:
 
     def recovery(self) -> Recovery | None:
         """The recovery, as known by now; None where there is none."""
-        if self._hold or not self._run:
-            return self._held
-        return self._present(self._run[-1][1])
+        found = self._held
+        if self._run and not self._hold:
+            found = self._present(self._run[-1][1])
+        if found is None:
+            return None
+        return found._replace(resolution=max(found.resolution or 0.0, self._standstill))
 
     def _present(self, now: float) -> Recovery:
         """The present run, as far as every write that was sent in it has been answered."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_drdrill.clock import RealClock, in_event_loop
 from pytest_drdrill.durations import parse_duration
-from pytest_drdrill.measure.judge import judge
+from pytest_drdrill.measure.judge import judge, seen_broken
 from pytest_drdrill.measure.rpo import RPOTimer
 from pytest_drdrill.measure.rto import RTOTimer
 from pytest_drdrill.measure.timeline import Timeline
@@ -213,3 +213,7 @@ class Drill:
     def judge(self) -> list[DrillFailure]:
         """Every way in which this drill broke, or did not show, its promise."""
         return judge(self.rto, self.rpo, self.objectives)
+
+    def seen_broken(self) -> list[DrillFailure]:
+        """Every promise that was measured up to now and not kept."""
+        return seen_broken(self.rto, self.rpo, self.objectives)

@@ -14,6 +14,7 @@ from pytest_drdrill.measure.verdicts import (
     RPOExceeded,
     RTOExceeded,
 )
+from pytest_drdrill.text import named
 
 if TYPE_CHECKING:
     from pytest_drdrill.measure.outage import Outage
@@ -49,6 +50,19 @@ def judge(rto: RTOTimer, rpo: RPOTimer, objectives: Objectives) -> list[DrillFai
             )
         )
     return breaches
+
+
+def seen_broken(rto: RTOTimer, rpo: RPOTimer, objectives: Objectives) -> list[DrillFailure]:
+    """The promises that were measured and not kept, whatever the drill would have done next.
+
+    Not what it has not come to: an outage that is still open, writes that are yet to be read back.
+    """
+    return [
+        breach
+        for breach in judge(rto, rpo, objectives)
+        if isinstance(breach, RTOExceeded)
+        or (isinstance(breach, RPOExceeded) and not rpo.ledger.unread())
+    ]
 
 
 def _all_waived(rto: RTOTimer, rpo: RPOTimer, objectives: Objectives) -> bool:
@@ -189,20 +203,35 @@ def _judge_rpo(rpo: RPOTimer, objectives: Objectives) -> DrillFailure | None:
         )
     lost = rpo.lost
     if loss.actual is None:
+        survived = f"none of {len(lost)} acknowledged writes survived, so the loss has no bound"
         return RPOExceeded(
-            f"RPO of {format_duration(target)} exceeded: none of {len(lost)} acknowledged writes "
-            "survived, so the loss has no bound",
+            f"RPO of {format_duration(target)} exceeded: {loss.why or survived + _unread(rpo)}",
             target=target,
         )
     if loss.actual <= target and not (lost and not target):
         return None if target else _judge_weaknesses(rpo, target)
     counted = f", {len(lost)} acknowledged writes lost" if lost else ""
     holes = f", {len(rpo.holes)} of them holes before later survivors" if rpo.holes else ""
+    cost = f"{_shown(loss.actual, target)} of work lost"
+    if loss.why:
+        cost = f"up to {cost} at the worst instant"
+    why = f": {loss.why}" if loss.why else ""
     return RPOExceeded(
-        f"RPO of {format_duration(target)} exceeded: {_shown(loss.actual, target)} of work lost"
-        f"{counted}{holes} (basis: {loss.basis})",
+        f"RPO of {format_duration(target)} exceeded: {cost}{counted}{holes} "
+        f"(basis: {loss.basis}){why}{_unread(rpo) if lost else ''}",
         target=target,
         actual=loss.actual,
+    )
+
+
+def _unread(rpo: RPOTimer) -> str:
+    """Which of the lost writes nobody looked for, as the end of a sentence."""
+    keys = rpo.ledger.unread()
+    if not keys:
+        return ""
+    return (
+        f"; {len(keys)} of them were acknowledged after the survivors were last read back "
+        f"({named(keys)}): call survived(keys) after the last write"
     )
 
 

@@ -17,7 +17,8 @@ class LedgerLoss(NamedTuple):
         lost: every acknowledged key that is missing, in the order of acknowledgement.
         holes: those of ``lost`` that have a later acknowledged survivor: not a cut-off tail but
             corruption. What was acknowledged after the next disaster, as by the standby that took
-            over, says nothing of that.
+            over, says nothing of that; nor is one a hole that was acknowledged between a disaster
+            and the recovery, when the old primary may still have answered beside the new one.
         indeterminate: keys whose answer never came: neither lost nor safe.
         lost_at: monotonic seconds of each acknowledgement in ``lost``, never falling.
         unbounded: there were acknowledged writes, and no key of the ledger survived.
@@ -96,6 +97,11 @@ class WriteLedger:
         self._read_back = True
         self._covered = len(self._acknowledged)
 
+    def unread(self) -> list[Hashable]:
+        """Keys that were acknowledged after the survivors were last read back, and lost so far."""
+        late = list(self._acknowledged)[self._covered :] if self._read_back else []
+        return [key for key in late if key not in self._survivors]
+
     @property
     def count(self) -> int:
         """How many writes were acknowledged."""
@@ -130,12 +136,20 @@ class WriteLedger:
             return "the survivors were never read back: call rpo_timer.survived(keys)"
         return None
 
-    def loss(self, *, as_read: bool = False, disasters: Sequence[float] = ()) -> LedgerLoss:
+    def loss(
+        self,
+        *,
+        as_read: bool = False,
+        disasters: Sequence[float] = (),
+        recoveries: Sequence[float] = (),
+    ) -> LedgerLoss:
         """Compare what was acknowledged with what survived.
 
         Args:
-            disasters: monotonic seconds of each, in order.
             as_read: leave out what was acknowledged after the survivors were last read back.
+            disasters: monotonic seconds of each, in order.
+            recoveries: monotonic seconds of the recovery from each; infinity for one that did not
+                come. Those that are left out are taken to have come at once.
 
         Raises:
             ValueError: the ledger says nothing; the message says why (see ``unknown``).
@@ -149,7 +163,7 @@ class WriteLedger:
         lost = [key for key in by_time if key not in survivors]
         return LedgerLoss(
             lost=lost,
-            holes=find_holes(self._acknowledged, lost, disasters),
+            holes=find_holes(self._acknowledged, lost, disasters, recoveries),
             indeterminate=list(self._indeterminate),
             lost_at=[self._acknowledged[key] for key in lost],
             unbounded=bool(lost)
@@ -162,14 +176,20 @@ _Key = TypeVar("_Key", bound="Hashable")
 
 
 def find_holes(
-    acknowledged: Mapping[_Key, float], lost: Sequence[_Key], disasters: Sequence[float]
+    acknowledged: Mapping[_Key, float],
+    lost: Sequence[_Key],
+    disasters: Sequence[float],
+    recoveries: Sequence[float] = (),
 ) -> list[_Key]:
     """Those of the lost keys that have a later survivor from before the same disaster.
+
+    None of those that were acknowledged between a disaster and the recovery from it.
 
     Args:
         acknowledged: monotonic seconds of each acknowledgement, of all keys.
         lost: some of them; all others survived.
         disasters: monotonic seconds of each, in order.
+        recoveries: as of ``WriteLedger.loss``.
     """
     gone = set(lost)
     last_survivor: dict[int, float] = {}
@@ -177,5 +197,11 @@ def find_holes(
         if key not in gone:
             era = bisect_left(disasters, at)
             last_survivor[era] = max(at, last_survivor.get(era, at))
-    eras = ((key, acknowledged[key], bisect_left(disasters, acknowledged[key])) for key in lost)
-    return [key for key, at, era in eras if at < last_survivor.get(era, -math.inf)]
+    holes = []
+    for key in lost:
+        at = acknowledged[key]
+        era = bisect_left(disasters, at)
+        in_outage = 0 < era <= len(recoveries) and at < recoveries[era - 1]
+        if at < last_survivor.get(era, -math.inf) and not in_outage:
+            holes.append(key)
+    return holes

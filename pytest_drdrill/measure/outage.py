@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_drdrill.durations import format_duration, format_seconds
 from pytest_drdrill.measure.verdicts import NotRecovered, RTOExceeded
@@ -29,7 +29,8 @@ class Outage:
         down_seen: whether a watched check failed; None when nothing watched.
         watches: how many watches were begun.
         watching: how many of them have not ended.
-        gave_up: whether one lost patience, and none that was begun later held.
+        gave_up: how many had been begun when one lost patience; 0 where none did, or one that was
+            begun after that held.
         real_work: what was done in it that takes real time while the clock is virtual, or ``""``.
     """
 
@@ -44,7 +45,7 @@ class Outage:
     down_seen: bool | None = None
     watches: int = field(default=0, repr=False)
     watching: int = field(default=0, repr=False)
-    gave_up: bool = field(default=False, repr=False)
+    gave_up: int = field(default=0, repr=False)
     real_work: str = field(default="", repr=False)
 
     @property
@@ -57,6 +58,21 @@ class Outage:
         if self.recovered_at is None or self.watching or self.gave_up:
             return None
         return timedelta(seconds=max(0.0, self.recovered_at - self.disaster.at))
+
+
+class Recovery(NamedTuple):
+    """The success run that counts, as one who watched saw it.
+
+    Attributes:
+        began: monotonic seconds of its first good look.
+        resolution: seconds from the begin of the last bad look (else the disaster) to ``began``:
+            the service came back somewhere in there.
+        held: seconds that the run was seen to last.
+    """
+
+    began: float
+    resolution: float | None
+    held: float
 
 
 def not_recovered(

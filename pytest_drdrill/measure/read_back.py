@@ -42,9 +42,9 @@ def compare(found: object, value_of: Callable[[str], str | None], prefix: str) -
     """
     values: dict[str, list[object]] = {}
     for key, value in _pairs(found):
-        name = _text(key)
+        name = as_text(key)
         if isinstance(name, str) and name.startswith(prefix):
-            values.setdefault(name, []).append(_text(value))
+            values.setdefault(name, []).append(as_text(value))
     right = {key: all(each == value_of(key) for each in read) for key, read in values.items()}
     return ReadBack(
         survived=[key for key, is_right in right.items() if is_right],
@@ -68,7 +68,8 @@ def _pairs(found: object) -> Iterator[tuple[Any, Any]]:
         yield key, value
 
 
-def _text(value: object) -> object:
+def as_text(value: object) -> object:
+    """A key or a value as text, where it is text or its bytes."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode("utf-8", "replace")
     return value

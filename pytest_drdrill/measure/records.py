@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from pytest_drdrill.text import storable
+from pytest_drdrill.text import shown, storable
 
-Basis = Literal["ledger", "backup", "staged"]
+Basis = Literal["ledger", "backup", "staged", "schedule"]
 """What a loss was measured from."""
 
 
@@ -51,9 +51,22 @@ class ParticipantRecord(TypedDict):
     role: str
 
 
-def required_reason(reason: str) -> str:
-    """A reason that says something, as every report will show it."""
+def required_reason(caller: str, reason: str, example: str) -> str:
+    """A reason that says something, as every report will show it.
+
+    Args:
+        caller: the method that takes it.
+        reason: as given.
+        example: one that would do.
+
+    Raises:
+        TypeError: no text.
+        ValueError: an empty one.
+    """
     __tracebackhide__ = True
-    if not isinstance(reason, str) or not reason.strip():
-        raise ValueError('not_applicable() takes a reason, e.g. "the service is stateless"')
+    takes = f'{caller}() takes a reason, e.g. "{example}"'
+    if not isinstance(reason, str):
+        raise TypeError(f"{takes}, not {shown(reason)}")
+    if not reason.strip():
+        raise ValueError(f"{takes}, not an empty one")
     return storable(reason)

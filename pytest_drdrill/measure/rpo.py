@@ -1,14 +1,15 @@
-"""Lost work: from a ledger of acknowledged writes, or from the recovery point of a backup."""
+"""Lost work: from a ledger of writes, a backup's recovery point, or a schedule's exposure."""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pytest_drdrill.durations import LONGEST
+from pytest_drdrill.durations import LONGEST, format_duration
 from pytest_drdrill.measure.ledger import LedgerLoss, WriteLedger
 from pytest_drdrill.measure.records import required_reason
+from pytest_drdrill.text import one_line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -23,10 +24,39 @@ class Loss(NamedTuple):
     Attributes:
         actual: span of lost work; None when it has no bound.
         basis: what it was measured from.
+        why: how it came about, as a clause; empty where the figures say it all.
     """
 
     actual: timedelta | None
     basis: Basis
+    why: str = ""
+
+
+class Exposure(Protocol):
+    """The most that a disaster could have cost at any instant of a span."""
+
+    @property
+    def worst(self) -> timedelta:
+        """The most; ``timedelta.max`` where it has no bound."""
+        ...
+
+    @property
+    def at(self) -> datetime:
+        """The worst instant."""
+        ...
+
+    @property
+    def explanation(self) -> str:
+        """How it came about, as a clause."""
+        ...
+
+
+class Exposed(Protocol):
+    """What knows its exposure up to now, as a schedule of backups does."""
+
+    def exposure(self) -> Exposure:
+        """The exposure up to now."""
+        ...
 
 
 class _RecoveryPoint(NamedTuple):
@@ -42,7 +72,8 @@ class RPOTimer:
 
     From a write ledger: RPA = max(disaster, last lost acknowledgement) - first lost
     acknowledgement, zero when nothing is lost. From a backup: RPA = disaster - its recovery point.
-    With both, or several recovery points, the largest decides.
+    From a schedule: the most that a disaster would have cost at any instant. With several of them,
+    the largest decides.
 
     Source of the definition: NIST SP 800-34 rev. 1, section 3.2.1 (recovery point objective: the
     point in time, prior to a disruption, to which data must be recovered).
@@ -56,14 +87,15 @@ class RPOTimer:
         """Forget everything that was entered."""
         self.ledger = WriteLedger()
         self._recovery_points: list[_RecoveryPoint] = []
+        self._exposures: list[Loss] = []
         # How many disasters had struck when survivors were last read back, when a recovery point
         # was last given, and when one was last given before the latest disaster.
         self._read_after: int | None = None
         self._answered = self._answered_before = 0
         self._not_applicable: str | None = None
         self._weaknesses: list[str] = []
-        self._loss: LedgerLoss | None = None  # as of so many disasters:
-        self._loss_of = 0
+        self._loss: LedgerLoss | None = None  # as of these recoveries, one for each disaster:
+        self._loss_of: list[float] = []
         # What was read back before the latest disaster, and the disasters that it answered.
         self._earlier: list[tuple[LedgerLoss, list[float]]] = []
 
@@ -102,7 +134,9 @@ class RPOTimer:
         if afresh and self._read_after and self.ledger.unknown() is None:
             # A loss that was measured stands, whatever is read or written after another disaster.
             answered = [disaster.at for disaster in self._timeline.disasters[: self._read_after]]
-            earlier = self.ledger.loss(as_read=True, disasters=answered)
+            earlier = self.ledger.loss(
+                as_read=True, disasters=answered, recoveries=self._timeline.recoveries
+            )
             self._earlier.append((earlier, answered))
         self.ledger.survived(keys, afresh=afresh)
         self._read_after = struck
@@ -145,9 +179,49 @@ class RPOTimer:
         self._recovery_points.append(_RecoveryPoint(utc, basis, self._answered_before))
         self._timeline.record("recovery point", f"{utc.isoformat()} ({basis})")
 
+    def exposed(self, source: Exposed | Exposure) -> None:
+        """What a disaster would have cost at the worst instant is this drill's loss; none struck.
+
+        Args:
+            source: a schedule of backups, of which the exposure up to now counts, or what its
+                ``exposure(...)`` or ``backup_exposure(...)`` gave for another span.
+
+        Raises:
+            TypeError: neither of them.
+            ValueError: a schedule that has not run yet, or a span that is shorter than the longest
+                gap between its slots: what was at stake then is not its worst case.
+        """
+        __tracebackhide__ = True
+        ask = getattr(source, "exposure", None)
+        found: Any = ask() if callable(ask) else source
+        worst, at = getattr(found, "worst", None), getattr(found, "at", None)
+        if not isinstance(worst, timedelta) or not isinstance(at, datetime):
+            raise TypeError(
+                "exposed() takes a schedule of backups, or the exposure that it gave, not "
+                f"{shown(source)}"
+            )
+        bounded = worst != timedelta.max
+        if bounded:
+            _refuse_short(found)
+        why = one_line(found.explanation)
+        self._exposures.append(Loss(worst if bounded else None, "schedule", why))
+        cost = format_duration(worst) if bounded else "no bound"
+        started, now = self._timeline.started, self._timeline.moment()
+        moment = now.at  # unless the worst instant was one of this drill's
+        if started.utc <= at <= now.utc:
+            moment = started.at + (at - started.utc).total_seconds()
+        self._timeline.record("worst exposure", f"{cost}: {why}", at=moment, vital=True)
+
     def not_applicable(self, reason: str) -> None:
-        """This drill holds no data to lose, and says why; the reason is in every report."""
-        self._not_applicable = required_reason(reason)
+        """This drill holds no data to lose, and says why; the reason is in every report.
+
+        Raises:
+            TypeError: the reason is no text.
+            ValueError: it is empty.
+        """
+        __tracebackhide__ = True
+        example = "the service is stateless"
+        self._not_applicable = required_reason("not_applicable", reason, example)
         self._timeline.record("rpo not applicable", self._not_applicable)
 
     def weakened(self, reason: str) -> None:
@@ -163,7 +237,9 @@ class RPOTimer:
             TypeError: no text.
             ValueError: an empty one.
         """
-        self._weaknesses.append(required_reason(reason))
+        __tracebackhide__ = True
+        example = "the secondary was not waited for"
+        self._weaknesses.append(required_reason("weakened", reason, example))
 
     # -- what was measured ----------------------------------------------------------------------
 
@@ -192,6 +268,11 @@ class RPOTimer:
     @property
     def entered(self) -> bool:
         """Whether anything was entered, be it enough to measure a loss or not."""
+        return self._needs_disaster or bool(self._exposures)
+
+    @property
+    def _needs_disaster(self) -> bool:
+        """Whether anything was entered that is measured from a disaster."""
         return self.ledger.used or bool(self._recovery_points)
 
     @property
@@ -206,13 +287,19 @@ class RPOTimer:
 
     def unknown(self) -> str | None:
         """Why there is no measured loss, in one clause, or None when there is one."""
-        if not self.ledger.used and not self._recovery_points:
-            return "nothing was entered: neither acknowledged writes nor a recovery point"
-        disasters = self._timeline.disasters
+        if not self.entered:
+            return "nothing was entered: no acknowledged write, no recovery point, no exposure"
+        if not self._needs_disaster:
+            return None
         if self.ledger.used and (reason := self.ledger.unknown()):
             return reason
+        disasters = self._timeline.disasters
         if not disasters:
             return "the moment of the disaster is unknown: open rto_timer.outage() or .disaster()"
+        return self._unanswered(disasters)
+
+    def _unanswered(self, disasters: list[Moment]) -> str | None:
+        """Why what was entered does not answer the disasters, or None where it does."""
         if self.ledger.used and (reason := self._ledger_unknown(disasters)):
             return reason
         if any(point.moment > disasters[-1].utc for point in self._recovery_points):
@@ -231,11 +318,13 @@ class RPOTimer:
 
     def ledger_loss(self) -> LedgerLoss | None:
         """The ledger's account since the latest disaster, or None while it says nothing."""
-        struck = [disaster.at for disaster in self._timeline.disasters]
-        if self._loss is not None and self._loss_of == len(struck):
+        recoveries = self._timeline.recoveries
+        if self._loss is not None and self._loss_of == recoveries:
             return self._loss
         if self.ledger.used and self.ledger.unknown() is None:
-            self._loss, self._loss_of = self.ledger.loss(disasters=struck), len(struck)
+            struck = [disaster.at for disaster in self._timeline.disasters]
+            self._loss = self.ledger.loss(disasters=struck, recoveries=recoveries)
+            self._loss_of = recoveries
         return self._loss
 
     def measured(self) -> Loss | None:
@@ -243,7 +332,7 @@ class RPOTimer:
         if self.unknown() is not None:
             return None
         disasters = self._timeline.disasters
-        losses: list[Loss] = []
+        losses = list(self._exposures)
         if found := self.ledger_loss():
             # What an earlier reading found lost is a loss of the disasters before that one.
             told = {key for loss, _ in self._earlier for key in loss.lost}
@@ -259,6 +348,18 @@ class RPOTimer:
             losses.append(Loss(struck - point.moment, point.basis))
         unbounded = next((loss for loss in losses if loss.actual is None), None)
         return unbounded or max(losses, key=lambda loss: loss.actual or timedelta())
+
+
+def _refuse_short(exposure: Any) -> None:
+    """Refuse the exposure of a schedule over less than the longest gap between its slots."""
+    __tracebackhide__ = True
+    gap: timedelta | None = getattr(exposure, "longest_gap", None)
+    if gap is not None and (span := exposure.end - exposure.start) < gap:
+        raise ValueError(
+            f"looked at {format_duration(span)} of a schedule whose slots are up to "
+            f"{format_duration(gap)} apart: that is not its worst case; let it run longer, or give "
+            "exposure() an earlier start"
+        )
 
 
 def _moment(at: object, now: float) -> float:

@@ -6,20 +6,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pytest_drdrill.clock import in_event_loop
-from pytest_drdrill.durations import LONGEST, format_duration, format_seconds, parse_duration
-from pytest_drdrill.measure.outage import Outage, not_recovered
+from pytest_drdrill.durations import LONGEST, format_duration, parse_duration
+from pytest_drdrill.measure.outage import Outage, Recovery
 from pytest_drdrill.measure.outage_block import OutageBlock
 from pytest_drdrill.measure.records import required_reason
 from pytest_drdrill.measure.verdicts import DrillUsageError
-from pytest_drdrill.measure.watch import Watch, default_deadline, run_check, run_check_async
-from pytest_drdrill.text import NAME_LIMIT, one_line, storable
+from pytest_drdrill.measure.watch import Watch, run_check, run_check_async
+from pytest_drdrill.measure.watches import OutageWatches
+from pytest_drdrill.text import NAME_LIMIT, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AbstractContextManager
 
     from pytest_drdrill.measure.timeline import Timeline
-    from pytest_drdrill.measure.verdicts import NotRecovered, RTOExceeded
     from pytest_drdrill.objectives import Objectives
 
 
@@ -33,16 +33,16 @@ class RTOTimer:
 
     Attributes:
         on_disaster: called with each outage that opens, by who watches across disasters.
+        watches: what those who watch an outage enter.
     """
 
     def __init__(self, timeline: Timeline, objectives: Objectives) -> None:
         self._timeline = timeline
-        self._objectives = objectives
+        self.watches = OutageWatches(timeline, objectives, self._time_assumed)
         self._restart()
 
     def _restart(self) -> None:
-        """Forget every outage."""
-        self._outages: list[Outage] = []
+        """Forget what is of this timer alone; the outages are the timeline's."""
         self._assumed: list[tuple[str, timedelta]] = []
         self._not_applicable: str | None = None
         self._open: Outage | None = None
@@ -60,8 +60,9 @@ class RTOTimer:
         """An outage: the disaster strikes on entry, the service is verified usable on exit.
 
         Where ``until`` or ``wait_until`` ran inside, they fixed the moment of recovery and the exit
-        adds nothing, not even where they gave up: then it takes a ``recovered()`` to say that the
-        service came back by other means. An exception leaves the outage open: not recovered.
+        adds nothing, not even where they gave up: then it takes a later one that holds, or a
+        ``recovered()`` to say that the service came back by other means. An exception leaves the
+        outage open: not recovered.
 
         Args:
             name: shown in reports, for drills with several.
@@ -90,8 +91,7 @@ class RTOTimer:
         target = None if rto is None else parse_duration(rto)
         moment = self._timeline.moment()
         outage = Outage(storable(name, NAME_LIMIT), moment, target, expect_downtime)
-        self._outages.append(outage)
-        self._timeline.disasters.append(moment)
+        self._timeline.outages.append(outage)
         self._timeline.record("disaster", outage.name, at=moment.at, vital=True)
         self._open = outage
         for told in self.on_disaster:
@@ -111,7 +111,7 @@ class RTOTimer:
         Where a watch fixed the moment of recovery already, that one stands.
         """
         outage = self._current("recovered")
-        outage.watching, outage.gave_up = 0, False
+        outage.watching = outage.gave_up = 0
         if outage.recovered_at is None:
             outage.recovered_at = self._timeline.clock.monotonic()
             self._timeline.record("recovered", outage.name, at=outage.recovered_at, vital=True)
@@ -206,15 +206,22 @@ class RTOTimer:
             ValueError: no duration, or all that is assumed comes to more than a million days.
         """
         span = parse_duration(duration)
-        if sum((before for _, before in self._assumed), span) > LONGEST:
+        if self._time_assumed() + span > LONGEST:
             raise ValueError("assume(): all that is assumed comes to more than a million days")
         label = storable(what, NAME_LIMIT)
         self._assumed.append((label, span))
         self._timeline.record("assumed", f"{label}: {format_duration(span)}")
 
     def not_applicable(self, reason: str) -> None:
-        """This drill measures no recovery time, and says why; the reason is in every report."""
-        self._not_applicable = required_reason(reason)
+        """This drill measures no recovery time, and says why; the reason is in every report.
+
+        Raises:
+            TypeError: the reason is no text.
+            ValueError: it is empty.
+        """
+        __tracebackhide__ = True
+        example = "only the data is drilled"
+        self._not_applicable = required_reason("not_applicable", reason, example)
         self._timeline.record("rto not applicable", self._not_applicable)
 
     # -- what was measured ----------------------------------------------------------------------
@@ -222,7 +229,7 @@ class RTOTimer:
     @property
     def outages(self) -> list[Outage]:
         """Every outage so far, in order."""
-        return list(self._outages)
+        return list(self._timeline.outages)
 
     def did_real_work(self, what: str) -> None:
         """In virtual time, something was done that takes real time: the open outage tells nothing.
@@ -249,7 +256,9 @@ class RTOTimer:
         if self._open is not None and self._open.recovered_at is None:
             now = self._timeline.clock.monotonic()
             return timedelta(seconds=now - self._open.disaster.at)
-        return max((o.actual for o in self._outages if o.actual is not None), default=timedelta())
+        return max(
+            (o.actual for o in self._timeline.outages if o.actual is not None), default=timedelta()
+        )
 
     @property
     def reason_not_applicable(self) -> str | None:
@@ -257,84 +266,6 @@ class RTOTimer:
         return self._not_applicable
 
     # -- for who watches ------------------------------------------------------------------------
-
-    def hold_s(self, hold: str | timedelta | None) -> float:
-        """Seconds that a recovery has to hold: as asked for, else as the ``rto`` marker says."""
-        held = self._objectives.hold if hold is None else parse_duration(hold)
-        return held.total_seconds() if held is not None else 0.0
-
-    def deadline(self, outage: Outage, timeout: str | timedelta | None) -> float:
-        """Monotonic seconds at which patience with an outage ends that is looked at from now on.
-
-        Args:
-            outage: an open one.
-            timeout: from now on; None as of ``until``.
-        """
-        now = self._timeline.clock.monotonic()
-        if timeout is not None:
-            return now + parse_duration(timeout).total_seconds()
-        return default_deadline(now, outage.disaster.at, self._target(outage))
-
-    def attend(self, outage: Outage) -> None:
-        """Begin a watch: the outage is not measured until it has ended."""
-        outage.watches += 1
-        outage.watching += 1
-
-    def looked(self, outage: Outage, *, passed: bool, why: str = "a watched check failed") -> None:
-        """Enter what one look saw, now; the first one that failed is on the timeline."""
-        if passed:
-            outage.down_seen = bool(outage.down_seen)
-        elif not outage.down_seen:
-            outage.down_seen = True
-            self._timeline.record("down", why, vital=True)
-
-    def settle(
-        self, outage: Outage, began: float, resolution: float | None, held: float, blind: float
-    ) -> None:
-        """End a watch that saw the service back; of several, the latest recovery decides.
-
-        Args:
-            outage: what it watched.
-            began: monotonic seconds at which the success run began.
-            resolution: seconds between the last failed look (else the disaster) and ``began``.
-            held: seconds that the run was seen to last.
-            blind: seconds of the longest time in which nobody looked.
-        """
-        outage.watching = max(0, outage.watching - 1)
-        if not outage.down_seen and not outage.expect_downtime:
-            # It never went down: no outage, to within the longest time that nobody looked.
-            began, resolution = outage.disaster.at, blind
-        # A later watch of the same outage can only prolong it, and blur it.
-        if resolution is not None and outage.recovered_at == began:
-            outage.resolution = max(resolution, outage.resolution or 0.0)
-        if outage.recovered_at is None or began > outage.recovered_at:
-            outage.recovered_at, outage.resolution = began, resolution
-        outage.held = held if outage.held is None else min(outage.held, held)
-        self._timeline.record("recovered", outage.name, at=began, vital=True)
-        if held:
-            self._timeline.record("held", f"for {format_seconds(held)}")
-
-    def gave_up(
-        self, outage: Outage, now: float, error: BaseException | None
-    ) -> RTOExceeded | NotRecovered:
-        """End a watch that lost patience; the verdict that it raises.
-
-        Args:
-            outage: what it watched.
-            now: monotonic seconds at which it gave up.
-            error: what the last look raised, or None.
-        """
-        # What other watches saw does not stand: the service is down.
-        outage.recovered_at = outage.resolution = outage.held = None
-        outage.watching, outage.gave_up = max(0, outage.watching - 1), True
-        elapsed = timedelta(seconds=now - outage.disaster.at)
-        last = ""
-        if error is not None:
-            last = one_line(f"; the last check raised {type(error).__name__}: {storable(error)}")
-        target = self._target(outage)
-        self._timeline.record("gave up waiting", f"after {format_duration(elapsed)}{last}")
-        spent = sum((span for _, span in self._assumed), timedelta())
-        return not_recovered(elapsed, spent, target, last)
 
     def close(self, outage: Outage) -> None:
         """End an outage of which a watch has said all; one that is over already stays so."""
@@ -354,6 +285,9 @@ class RTOTimer:
         else:
             self.recovered()
 
+    def _time_assumed(self) -> timedelta:
+        return sum((span for _, span in self._assumed), timedelta())
+
     def _current(self, called: str) -> Outage:
         __tracebackhide__ = True
         if self._open is None:
@@ -361,9 +295,6 @@ class RTOTimer:
                 f"{called}(): no outage is open; begin with rto_timer.outage() or .disaster()"
             )
         return self._open
-
-    def _target(self, outage: Outage) -> timedelta | None:
-        return self._objectives.rto if outage.target is None else outage.target
 
     def _watch(
         self,
@@ -384,18 +315,15 @@ class RTOTimer:
             raise ValueError(
                 "interval: checks without a pause in between would spin; give e.g. 50ms"
             )
-        hold_s = self.hold_s(hold)
-        deadline = self.deadline(outage, timeout)
-        if not outage.watching:
-            outage.gave_up = False
-        self.attend(outage)
-        return outage, Watch(
+        watch = Watch(
             since=outage.disaster.at,
             interval=step,
-            hold=hold_s,
-            deadline=deadline,
+            hold=self.watches.hold_s(hold),
+            deadline=self.watches.deadline(outage, timeout),
             grace=timeout is None,
         )
+        watch.place = self.watches.attend(outage)
+        return outage, watch
 
     def _observe(
         self,
@@ -409,15 +337,16 @@ class RTOTimer:
         """Enter one check; the seconds to pause before the next, or None when it has held."""
         __tracebackhide__ = True
         now = self._timeline.clock.monotonic()
-        self.looked(outage, passed=passed)
+        self.watches.looked(outage, passed=passed)
         pause = watch.enter(begun, now, passed=passed)
         if watch.held is not None:
             self._fix(outage, watch)
             return None
         if pause is None:
-            raise self.gave_up(outage, now, error)
+            raise self.watches.gave_up(outage, now, error)
         return pause
 
     def _fix(self, outage: Outage, watch: Watch) -> None:
         assert watch.run_began is not None
-        self.settle(outage, watch.run_began, watch.resolution, watch.held or 0.0, watch.blind)
+        recovery = Recovery(watch.run_began, watch.resolution, watch.held or 0.0)
+        self.watches.settle(outage, watch.place, recovery, watch.blind)

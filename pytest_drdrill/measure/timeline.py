@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_drdrill.text import NAME_LIMIT, storable
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pytest_drdrill.clock import Clock
+    from pytest_drdrill.measure.outage import Outage
     from pytest_drdrill.measure.records import EventRecord
 
 EVENT_LIMIT = 2_000
@@ -35,10 +37,10 @@ class Timeline:
     Attributes:
         clock: where its time comes from.
         started: the drill's start.
-        disasters: the moment of each disaster, in order.
+        outages: each disaster and the recovery from it, in order.
     """
 
-    __slots__ = ("_dropped", "_events", "clock", "disasters", "started")
+    __slots__ = ("_dropped", "_events", "clock", "outages", "started")
 
     def __init__(self, clock: Clock, started: Moment | None = None) -> None:
         self.clock = clock
@@ -48,8 +50,19 @@ class Timeline:
         """Forget everything and start now, or have started at a moment that has passed."""
         self._events: list[EventRecord] = []
         self._dropped = 0
-        self.disasters: list[Moment] = []
+        self.outages: list[Outage] = []
         self.started = started or now(self.clock)
+
+    @property
+    def disasters(self) -> list[Moment]:
+        """The moment of each disaster, in order."""
+        return [outage.disaster for outage in self.outages]
+
+    @property
+    def recoveries(self) -> list[float]:
+        """Monotonic seconds of the recovery from each disaster, as known by now; else infinity."""
+        moments = (outage.recovered_at for outage in self.outages)
+        return [math.inf if moment is None else moment for moment in moments]
 
     def moment(self) -> Moment:
         """Now, on both scales."""

@@ -49,6 +49,10 @@ class ReplayDiffers(DrillFailure):
     """A simulated drill went another way with the same seed, so no run of it can be replayed."""
 
 
+class MaxOutageExceeded(DrillFailure):
+    """A live drill took longer than its longest outage: it was ended, and its faults undone."""
+
+
 class PreconditionNotMet(unittest.SkipTest):
     """What a drill needs before it can begin does not hold: the drill is not verified.
 
@@ -68,6 +72,7 @@ for _error in (
     DisasterNotObserved,
     ObjectiveNotMeasured,
     ReplayDiffers,
+    MaxOutageExceeded,
     PreconditionNotMet,
     DrillUsageError,
 ):

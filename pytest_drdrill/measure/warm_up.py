@@ -53,7 +53,7 @@ async def warm_up(
     if reading:
         what = f"read_all() did not give back what was written {in_time}"
     else:
-        problem = stream.error
+        problem = stream.last_error
         what = (
             f"the system did not acknowledge {settings.warm_up} writes in a row {in_time}, but "
             f"{len(stream.acknowledged)} of {stream.sent}"

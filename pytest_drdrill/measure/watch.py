@@ -51,6 +51,7 @@ class Watch:
         held: how long the run had lasted when it was long enough, or None.
         blind: seconds of the longest time in which nobody looked: from the begin of one look (at
             first the disaster) to the end of the next.
+        place: among the watches of its outage.
     """
 
     since: float
@@ -63,6 +64,7 @@ class Watch:
     resolution: float | None = None
     held: float | None = None
     blind: float = 0.0
+    place: int = 0
     _looked: float | None = None
 
     def enter(self, begun: float, ended: float, *, passed: bool) -> float | None:

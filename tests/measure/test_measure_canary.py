@@ -1,6 +1,8 @@
 """The canary: what it says of an outage and of a loss, in virtual time."""
 
 import asyncio
+import math
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -140,6 +142,52 @@ def test_fault_that_missed_is_not_observed():
     drill, _, result = run(watched(lasts=1), objectives={"rto": "1m"})
     assert kinds(drill) == [DisasterNotObserved]
     assert (result.failed, result.indeterminate) == (0, 0)
+
+
+def test_write_that_hung_before_the_disaster_and_is_given_up_after_it_shows_no_outage():
+    async def body(drill, store):
+        async def write(key, value):
+            if 0.9 <= store.age < 0.95:
+                await drill.clock.sleep(99)
+            await store.write(key, value)
+
+        async with Canary(drill, write=write, read_all=store.read_all, concurrency=8) as canary:
+            await drill.clock.sleep(0.92 - store.age)
+            with drill.rto.outage():
+                await drill.clock.sleep(2)
+        return await canary.verify()
+
+    drill, _, result = run(body, objectives={"rto": "1m"})
+    assert result.indeterminate == 1
+    assert kinds(drill) == [DisasterNotObserved]
+
+
+def test_write_that_the_disaster_itself_cuts_off_shows_the_outage():
+    async def body(drill, store):
+        cut_off = asyncio.Event()
+
+        async def write(key, value):
+            if 0.9 <= store.age < 0.95:
+                await cut_off.wait()
+                raise ConnectionResetError("by peer")
+            await store.write(key, value)
+
+        async with Canary(drill, write=write, read_all=store.read_all, concurrency=8) as canary:
+            await drill.clock.sleep(0.92 - store.age)
+            with drill.rto.outage():
+                cut_off.set()
+                await drill.clock.sleep(2)
+        return await canary.verify()
+
+    drill, _, result = run(body, objectives={"rto": "1m"})
+    assert result.indeterminate == 1
+    assert kinds(drill) == []
+
+
+def test_what_was_given_up_says_after_how_long():
+    drill, _, _ = run(watched(), hangs=[(1, 3.5)])
+    (down,) = [each for each in drill.timeline.events() if each["event"] == "down"]
+    assert down["detail"] == "a write of canary failed: TimeoutError: no answer within 1s"
 
 
 def test_service_that_never_went_down_had_no_outage_to_within_the_longest_blind_time():
@@ -292,6 +340,42 @@ def test_schedule_does_not_drift_where_every_wait_is_a_little_long():
     assert max(late) == pytest.approx(0.001)
 
 
+class CoarseClock(VirtualClock):
+    """As an event loop's timers, which know whole milliseconds alone."""
+
+    async def sleep(self, seconds):
+        now = self.monotonic()
+        await super().sleep((math.floor(now * 1000 + seconds * 1000) + 1) / 1000 - now)
+
+
+def test_thousands_a_second_go_out_with_timers_that_know_milliseconds_alone():
+    rates = {}
+    for interval in ("100us", "1ms", "3ms"):
+        settings = {"interval": interval, "concurrency": 50}
+        drill, store, _ = run(watched(lasts=0.5, **settings), clock=CoarseClock, takes=0.002)
+        rates[interval] = len(store.sent) / store.age
+        assert "stand still" not in str(drill.timeline.events())
+    assert rates["100us"] == pytest.approx(10_000, rel=0.1)
+    assert rates["1ms"] == pytest.approx(1000, rel=0.1)
+    assert rates["3ms"] == pytest.approx(333, rel=0.1)
+
+
+def test_a_loop_that_stood_still_is_not_made_up_for_by_a_burst():
+    waits = []
+
+    class StuckClock(CoarseClock):
+        async def sleep(self, seconds):
+            stuck = self.monotonic() > 0.9 and not waits
+            waits.extend([1] * stuck)
+            await super().sleep(seconds + stuck)
+
+    settings = {"interval": "100us", "concurrency": 500}
+    _, store, result = run(watched(lasts=1.5, **settings), clock=StuckClock)
+    bursts = Counter(store.sent)
+    assert max(bursts.values()) <= 21
+    assert result.skipped >= 9000
+
+
 def test_write_that_was_given_up_is_indeterminate_whatever_else_counts_as_such():
     _, _, result = run(watched(indeterminate=()), hangs=[(1, 3.5)])
     assert result.failed == 0
@@ -411,6 +495,24 @@ def test_what_is_missing_afterwards_is_lost_and_counted_as_the_ledger_does():
     assert drill.rpo.lost == result.lost
     assert drill.rpo.data_loss == seconds(0.49)
     assert kinds(drill) == [RPOExceeded]
+
+
+def test_what_was_confirmed_between_the_disaster_and_the_death_is_lost_and_no_hole():
+    async def body(drill, store):
+        async with Canary(drill, write=store.write, read_all=store.read_all) as canary:
+            await drill.clock.sleep(1.99 - store.age)
+            with drill.rto.outage():
+                await drill.clock.sleep(0.1)  # it takes that long to kill it
+                lost = [key for key in store.data if number(key) >= 39]
+                for key in lost:
+                    del store.data[key]
+                store.refuses.append((0, 4))
+                await drill.clock.sleep(0.1)
+        return len(lost), await canary.verify()
+
+    drill, _, (count, result) = run(body)
+    assert count == len(result.lost) == 3
+    assert result.holes == [] == drill.rpo.holes
 
 
 def test_holes_corruption_and_duplicates_are_listed_apart():

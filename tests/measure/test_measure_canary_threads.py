@@ -12,7 +12,15 @@ import pytest
 from canary_store import in_earnest
 
 import pytest_drdrill.measure.write_stream as stream
-from pytest_drdrill import Canary, Drill, NotRecovered, Objectives, PreconditionNotMet
+from pytest_drdrill import (
+    Canary,
+    Drill,
+    NotRecovered,
+    Objectives,
+    PreconditionNotMet,
+    RealClock,
+)
+from pytest_drdrill.measure.canary_settings import read_settings
 
 
 class Site:
@@ -25,13 +33,15 @@ class Site:
         self.released = threading.Event()
         self.threads = set()
         self.hanging = 0
+        self._counts = threading.Lock()
 
     def write(self, key, value):
         self.threads.add(threading.current_thread())
         if self.refuses:
             raise ConnectionRefusedError
         if self.hang:
-            self.hanging += 1
+            with self._counts:
+                self.hanging += 1
             self.released.wait()
             raise TimeoutError
         self.data[key] = value
@@ -47,7 +57,9 @@ def carry_out(main):
 
 
 async def comes(condition):
-    while not condition():  # noqa: ASYNC110 - of a thread, which can set no event of a loop
+    patience = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < patience  # whoever waited for ever would tell nobody
         await asyncio.sleep(0.001)
 
 
@@ -110,7 +122,8 @@ def test_writer_that_never_returns_holds_up_neither_the_canary_nor_the_end_of_th
                 site.hang = True
                 await comes(lambda: site.hanging == 5)
         assert len(asyncio.all_tasks()) == 1
-        with pytest.raises(NotRecovered, match="not recovered"):
+        told = "not recovered .* 5 writes hang in their threads, .* have write give up by itself"
+        with pytest.raises(NotRecovered, match=told):
             await canary.verify()
         return drill
 
@@ -120,6 +133,46 @@ def test_writer_that_never_returns_holds_up_neither_the_canary_nor_the_end_of_th
     assert site.hanging == 5
     assert drill.rto.outages[0].down_seen is True
     assert len(drill.rpo.ledger.loss().indeterminate) >= 5
+
+
+@pytest.mark.parametrize(("hanging", "sent"), [(2, 4), (3, 0)])
+def test_of_writes_that_came_due_at_once_none_has_more_threads_hang_than_may(
+    site, monkeypatch, hanging, sent
+):
+    monkeypatch.setattr(stream, "HANGING_LIMIT", 3)
+    site.hang = True
+    settings = read_settings(
+        name="canary",
+        write=site.write,
+        read_all=site.read_all,
+        read=None,
+        indeterminate=(),
+        interval="100us",
+        timeout="60s",
+        concurrency=4,
+        warm_up=1,
+        warm_up_timeout="60s",
+        read_timeout="60s",
+        hold=None,
+        patience=None,
+    )
+
+    async def main():
+        writes = stream.WriteStream(
+            settings, RealClock(), "", on_sent=print, on_ended=print, on_stood_still=print
+        )
+        for number in range(hanging):
+            writes._threads.submit(site.write, str(number), "")
+        # Twenty of this interval are within what a timer can tell. Four may be under way.
+        writes._catch_up(20)
+        assert (writes.sent, writes.skipped) == (sent, 20 - sent)
+        await comes(lambda: site.hanging == hanging + sent)
+        writes._catch_up(20)
+        assert writes.sent == sent
+        await writes.halt(cancel=True)
+        assert writes._threads.alive == site.hanging <= 3 + 4
+
+    carry_out(main)
 
 
 def test_writer_is_back_once_its_hanging_threads_are(site, monkeypatch):

@@ -245,8 +245,9 @@ def test_an_acknowledgement_that_was_worth_less_breaks_an_rpo_of_zero_alone(prom
         assert kinds(drill) == breaches
         drill._restart()
         assert drill.rpo.weaknesses == ()
-    with pytest.raises(ValueError, match="reason"):
-        drill.rpo.weakened(" ")
+    for reason, error in ((" ", ValueError), (5, TypeError)):
+        with pytest.raises(error, match=r"^weakened\(\) takes a reason, e.g. .*, not "):
+            drill.rpo.weakened(reason)
 
 
 def test_every_verdict_is_an_assertion_error():

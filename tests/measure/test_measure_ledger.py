@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,6 +107,38 @@ def test_holes_have_a_later_survivor_from_before_the_same_disaster(first, found,
             for other in found & set(first)
         )
     }
+
+
+@given(
+    st.dictionaries(keys, st.integers(0, 9), min_size=1),
+    st.sets(keys),
+    st.lists(st.integers(0, 9), min_size=2, max_size=4, unique=True).map(sorted),
+)
+def test_what_is_acknowledged_in_an_outage_is_no_hole(first, found, moments):
+    ledger = filled([("acknowledged", key, at) for key, at in first.items()], found)
+    disasters, recoveries = moments[::2], [*moments[1::2], math.inf]
+    until = [*disasters[1:], math.inf]
+    sooner = ledger.loss(disasters=disasters, recoveries=disasters)
+    assert sooner == ledger.loss(disasters=disasters)
+    loss = ledger.loss(disasters=disasters, recoveries=recoveries[: len(disasters)])
+    assert loss._replace(holes=()) == sooner._replace(holes=())
+    assert loss.holes == [
+        key
+        for key in sooner.holes
+        if not any(
+            struck < first[key] < min(back, end)
+            for struck, back, end in zip(disasters, recoveries, until, strict=False)
+        )
+    ]
+
+
+def test_a_dying_primary_that_confirms_once_more_makes_no_hole():
+    ledger = filled([("acknowledged", key, at) for key, at in {"a": 1, "b": 5.1, "c": 6}.items()])
+    ledger.survived(["a", "c"])
+    assert ledger.loss(disasters=[5], recoveries=[6]).holes == []
+    assert ledger.loss(disasters=[5], recoveries=[math.inf]).holes == []
+    assert ledger.loss(disasters=[5], recoveries=[5.1]).holes == ["b"]
+    assert ledger.loss(disasters=[5]).holes == ["b"]
 
 
 def test_entered_out_of_order_is_judged_by_moment():

@@ -100,6 +100,25 @@ def test_what_a_successor_acknowledged_makes_no_hole_of_a_cut_off_tail(drill, cl
     assert drill.rpo.holes == []
 
 
+def test_what_the_dying_primary_confirmed_is_no_hole(drill, clock):
+    write(drill, 1)
+    strike(drill, 10)
+    drill.rto.disaster()
+    clock.advance(1)
+    drill.rpo.acknowledged("before it died")
+    clock.advance(1)
+    drill.rpo.acknowledged("by its successor")
+    drill.rpo.survived([1, "by its successor"])
+    assert (drill.rpo.lost, drill.rpo.holes) == (["before it died"], [])
+    drill.rto.recovered()
+    assert drill.rpo.holes == []
+    drill.rpo.acknowledged("since")
+    clock.advance(1)
+    drill.rpo.acknowledged("after that")
+    drill.rpo.survived(["after that"])
+    assert drill.rpo.holes == ["since"]
+
+
 def test_holes_are_listed_apart(drill):
     write(drill, 1, 2, 3, 4)
     strike(drill, 5)
@@ -281,9 +300,11 @@ def test_reason_answers_for_what_is_unknown_and_never_for_a_loss(promised):
     assert kinds(drill) == [RPOExceeded]
 
 
-@pytest.mark.parametrize("reason", ["", " \n", None, 0])
-def test_not_applicable_takes_a_reason(drill, reason):
-    with pytest.raises(ValueError, match="takes a reason"):
+@pytest.mark.parametrize(
+    ("reason", "error"), [("", ValueError), (" \n", ValueError), (None, TypeError), (0, TypeError)]
+)
+def test_not_applicable_takes_a_reason(drill, reason, error):
+    with pytest.raises(error, match=r"^not_applicable\(\) takes a reason, e.g. .*, not "):
         drill.rpo.not_applicable(reason)
 
 
@@ -501,3 +522,34 @@ def test_a_loss_that_was_told_is_no_loss_of_the_next_disaster_too(drill, clock):
         clock.advance(1)
     drill.rpo.survived(["kept"])
     assert (drill.rpo.data_loss, drill.rpo.lost) == (told, ["lost"])
+
+
+# -- what nobody looked for -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("survivors", [{1, 2}, set()])
+def test_lost_writes_of_after_the_last_reading_are_named(promised, survivors):
+    drill = promised(rpo="0s")
+    write(drill, 1, 2)
+    strike(drill, 5)
+    drill.rpo.survived(survivors)
+    for n in range(7):
+        drill.rpo.acknowledged(f"late {n}")
+    (breach,) = drill.judge()
+    assert isinstance(breach, RPOExceeded)
+    assert (
+        "; 7 of them were acknowledged after the survivors were last read back (late 0, late 1, "
+        "late 2, late 3, late 4, … 2 more): call survived(keys) after the last write"
+    ) in str(breach)
+    drill.rpo.survived([f"late {n}" for n in range(7)])
+    assert [str(each) for each in drill.judge() if "last read back" in str(each)] == []
+
+
+def test_lost_writes_that_were_looked_for_are_not_said_to_be_late(promised):
+    drill = promised(rpo="0s")
+    write(drill, 1, 2)
+    strike(drill, 5)
+    drill.rpo.acknowledged("late")
+    drill.rpo.survived([1, "late"])
+    (breach,) = drill.judge()
+    assert "read back" not in str(breach)

@@ -171,9 +171,11 @@ def test_assumed_time_is_kept_apart(drill, clock):
         drill.rto.assume("decide", 10)
 
 
-@pytest.mark.parametrize("reason", ["", "  ", None, 5])
-def test_not_applicable_takes_a_reason(drill, reason):
-    with pytest.raises(ValueError, match="takes a reason"):
+@pytest.mark.parametrize(
+    ("reason", "error"), [("", ValueError), ("  ", ValueError), (None, TypeError), (5, TypeError)]
+)
+def test_not_applicable_takes_a_reason(drill, reason, error):
+    with pytest.raises(error, match=r"^not_applicable\(\) takes a reason, e.g. .*, not "):
         drill.rto.not_applicable(reason)
     assert drill.rto.reason_not_applicable is None
 

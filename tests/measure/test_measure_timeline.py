@@ -6,6 +6,7 @@ import pytest
 
 from hand_clock import EPOCH, START
 from pytest_drdrill import RealClock, Timeline
+from pytest_drdrill.measure.outage import Outage
 from pytest_drdrill.measure.timeline import EVENT_LIMIT
 
 
@@ -66,7 +67,8 @@ def test_hostile_text_is_made_storable(timeline):
 
 def test_restart_forgets_and_starts_now(timeline, clock):
     timeline.record("old")
-    timeline.disasters.append(timeline.moment())
+    timeline.outages.append(Outage("", timeline.moment()))
+    assert timeline.disasters == [timeline.moment()]
     clock.advance(5)
     timeline._restart()
     assert timeline.events() == []

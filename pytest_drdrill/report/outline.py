@@ -194,6 +194,7 @@ def _said_by(drill: DrillRecord) -> Iterator[tuple[int, str, str]]:
         if finding["due"] is not None:
             parts.append(f"due {visible(finding['due'], words.NAME)}")
         yield 0, "finding", "; ".join(parts)
+    yield from ((7, "live", text) for text in words.live(drill["live"]))
     if drill["attempts"]:
         tries = [*(attempt["verdict"] for attempt in drill["attempts"]), drill["verdict"]]
         shown = words.bounded([words.VERDICTS[verdict] for verdict in tries], 10)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.evidence.types import (
         DrillRecord,
         EvidenceRecord,
+        LiveRecord,
         Measured,
         ObjectiveRow,
         OutageRecord,
@@ -286,7 +287,7 @@ def rpo_line(rpo: RPORecord) -> str:
         return ""
     extra = []
     if rpo["basis"] is not None:
-        extra.append(_BASES[rpo["basis"]])
+        extra.append(BASES[rpo["basis"]])
     if rpo["acknowledged"]:
         extra.append(f"{count(rpo['acknowledged'], 'acknowledged write')}, {rpo['lost']:,} lost")
     if rpo["holes"]:
@@ -294,6 +295,21 @@ def rpo_line(rpo: RPORecord) -> str:
     if rpo["indeterminate"]:
         extra.append(f"{rpo['indeterminate']:,} indeterminate")
     return joined(text, mark(rpo["met"]), f"({'; '.join(extra)})" if extra else "")
+
+
+def live(record: LiveRecord | None) -> list[str]:
+    """What a live drill broke, a line for each target; none where it is no live drill."""
+    if record is None:
+        return []
+    limit, after = record["max_outage_s"], record["aborted_after_s"]
+    text = "" if limit is None else f"; at most {target(limit)}"
+    text += "" if after is None else f", ended after {format_seconds(after)}"
+    lines = [
+        f"{visible(each['address'], NAME)}: {visible(each['breaks'], TEXT)}; "
+        f"undone by: {visible(each['undone_by'], TEXT)}{text}"
+        for each in record["targets"]
+    ]
+    return bounded(lines, _KEYS_SHOWN)
 
 
 def lost(rpo: RPORecord) -> str:
@@ -304,11 +320,13 @@ def lost(rpo: RPORecord) -> str:
     return text
 
 
-_BASES = {
+BASES = {
     "ledger": "from a write ledger",
     "backup": "from a backup's recovery point",
     "staged": "from a backup that the drill took itself: no evidence for the schedule",
+    "schedule": "at the worst instant of a schedule of backups",
 }
+"""What a loss was measured from."""
 
 
 def outage_line(outage: OutageRecord) -> str:

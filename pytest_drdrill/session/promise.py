@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_drdrill.evidence.types import Disaster, Kind
+    from pytest_drdrill.live.target import Declared
     from pytest_drdrill.objectives import RecoveryMetrics
 
 DISASTERS: tuple[Disaster, ...] = (
@@ -33,8 +34,15 @@ _KIND_OF_FIXTURE: dict[str, Kind] = {
     "incremental_backup": "backup_restore",
     "differential_backup": "backup_restore",
     "backup_strategy": "backup_restore",
+    "simulated_backups": "backup_restore",
+    "postgres_restore": "backup_restore",
     "failover_manager": "failover",
+    "postgres_archive": "backup_restore",
+    "postgres_standby": "replication",
     "canary": "rpo",
+    "redis_replica": "replication",
+    "redis_sentinels": "failover",
+    "haproxy": "failover",
     "replication": "replication",
     "active_passive_cluster": "failover",
     "active_active_cluster": "failover",
@@ -51,6 +59,7 @@ _KEYWORDS = {
     "dr_cadence": "every",
 }
 NOTHING_PROMISED = Objectives()
+NOT_LIVE: tuple[timedelta | None, tuple[Declared, ...]] = (None, ())
 NO_PROBLEMS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -61,6 +70,8 @@ class Promise(NamedTuple):
         objectives: what its tier and markers promise.
         simulated: whether it asks for a simulated fixture, and so runs in virtual time.
         problems: what can't be read, by marker name; such a drill is an error.
+        max_outage: of a live drill: when it is ended.
+        targets: of a live drill: what it breaks.
     """
 
     objectives: Objectives
@@ -72,6 +83,8 @@ class Promise(NamedTuple):
     kinds: tuple[Kind, ...] = ()
     simulated: bool = False
     problems: Mapping[str, str] = NO_PROBLEMS
+    max_outage: timedelta | None = None
+    targets: tuple[Declared, ...] = ()
 
     def complaint(self, nodeid: str) -> str:
         """All problems as one message, naming the test; what is wrong comes first."""
@@ -85,17 +98,23 @@ def read_promise(item: pytest.Item, tiers: Mapping[str, RecoveryMetrics]) -> Pro
         return None
     reader = _Reader(marks, tiers)
     simulated = asks_for_simulation(item)
+    live = NOT_LIVE
+    if "dr_live" in marks or "dr_live_target" in marks:
+        from pytest_drdrill.session.live_marks import read_live  # only for live drills
+
+        live = read_live(item, marks, reader.problems, simulated=simulated)
     # Most drills carry few of them: what is absent costs nothing.
     return Promise(
         reader.objectives(),
         reader.text("dr_service", "the service's name") if "dr_service" in marks else None,
         reader.disaster() if "disaster" in marks else None,
         reader.text("runbook", "a path") if "runbook" in marks else None,
-        "dr_live" in marks and reader.live(simulated=simulated),
+        "dr_live" in marks,
         reader.duration("dr_cadence") if "dr_cadence" in marks else None,
         _kinds(marks, getattr(item, "fixturenames", ())),
         simulated,
         reader.problems or NO_PROBLEMS,
+        *live,
     )
 
 
@@ -185,15 +204,6 @@ class _Reader:
         except (TypeError, ValueError) as error:
             self._complain(name, str(error).partition(";")[0], ACCEPTED)
             return None
-
-    def live(self, *, simulated: bool) -> bool:
-        mark = self._marks["dr_live"]
-        if mark.args or mark.kwargs:
-            self._complain("dr_live", "takes no argument", "@pytest.mark.dr_live")
-        elif simulated:
-            problem = "a drill that asks for a simulated fixture touches nothing live"
-            self._complain("dr_live", problem, "the one or the other")
-        return True
 
     def _value(self, name: str, accepted: str, *, also: tuple[str, ...] = ()) -> Any:
         mark = self._marks[name]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.evidence.types import (
         AttemptRecord,
         DrillRecord,
+        LiveRecord,
         Measured,
         RepeatRecord,
         Verdict,
@@ -53,6 +54,7 @@ def base_record(  # noqa: PLR0913 - what is known of a run, by keyword
         "reason": reason,
         "error": error,
         "attempts": [],
+        "live": _live(promise),
         "rto": found["rto"],
         "rpo": found["rpo"],
         "timeline": found["timeline"],
@@ -61,6 +63,20 @@ def base_record(  # noqa: PLR0913 - what is known of a run, by keyword
         "notes": found["notes"],
         "findings": found["findings"],
         "participants": found["participants"],
+    }
+
+
+def _live(promise: Promise) -> LiveRecord | None:
+    if not promise.live:
+        return None
+    limit = promise.max_outage
+    return {
+        "targets": [
+            {"address": each.name, "breaks": each.breaks, "undone_by": each.undone_by}
+            for each in promise.targets
+        ],
+        "max_outage_s": None if limit is None else limit.total_seconds(),
+        "aborted_after_s": None,
     }
 
 

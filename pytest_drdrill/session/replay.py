@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from typing import TYPE_CHECKING
 
-from pytest_drdrill.evidence.measured import measured
 from pytest_drdrill.measure import DrillFailure, ReplayDiffers
-from pytest_drdrill.simulation import Trace, TraceEvent
-from pytest_drdrill.text import storable
+from pytest_drdrill.session.traces import trace_of
+from pytest_drdrill.simulation import Trace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +15,6 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_drdrill.evidence.types import RepeatRecord
-    from pytest_drdrill.measure.records import EventRecord
     from pytest_drdrill.session.run import DrillRun
 
 
@@ -32,21 +28,11 @@ def replay_breaches(
     """
     if run.world is None:
         return []
-    told = [TraceEvent(e["at_s"], "the drill", *_texts(e)) for e in run.drill.timeline.events()]
-    found = measured(run.drill)
-    figures = (found["rto"], found["rpo"], found["steps"], found["metrics"])
-    end = run.drill.clock.monotonic()
-    told += [
-        TraceEvent(end, "the drill", "measured", storable(json.dumps(each, sort_keys=True)))
-        for each in figures
-    ]
-    own = Trace([*run.world.trace, *told])
+    own = trace_of(run, run.world)
     folder = _shared(config)
     label = hashlib.sha256(repeat["base"].encode("utf-8", "surrogateescape")).hexdigest()
     mine, others = (folder / f"{label}.{index}" for index in (repeat["index"], 3 - repeat["index"]))
-    half = mine.with_suffix(f"{mine.suffix}-{os.getpid()}")
-    own.write(half)
-    half.replace(mine)
+    own.write(mine)
     if not others.exists():
         return []
     difference = own.difference(Trace.read(others))
@@ -58,10 +44,6 @@ def replay_breaches(
             "at the wall's clock, at chance without a seed, or at the order of a set?"
         )
     ]
-
-
-def _texts(event: EventRecord) -> tuple[str, str]:
-    return event["event"], event["detail"]
 
 
 def _shared(config: pytest.Config) -> Path:

@@ -6,19 +6,21 @@ import math
 import unittest
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_drdrill.clock import REAL_CLOCK
-from pytest_drdrill.evidence.measured import measured, nothing_measured
+from pytest_drdrill.evidence.measured import called_off, measured, nothing_measured
 from pytest_drdrill.measure import Drill, DrillFailure
 from pytest_drdrill.measure.timeline import now
 from pytest_drdrill.session.record import attempt, base_record, rfc3339
+from pytest_drdrill.session.redaction import redacted
+from pytest_drdrill.session.verdict_errors import is_verdict, show_notes, shown_alone
 from pytest_drdrill.text import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_drdrill.clock import Clock
     from pytest_drdrill.evidence.types import (
@@ -29,16 +31,14 @@ if TYPE_CHECKING:
         RPORecord,
         Verdict,
     )
+    from pytest_drdrill.session.live_run import LiveRun
     from pytest_drdrill.session.promise import Promise
     from pytest_drdrill.simulation import SimulatedWorld
 
 UNFINISHED = "the drill did not finish: it was interrupted, or its process died"
-NO_FAILURE = (
-    unittest.SkipTest,
-    pytest.skip.Exception,
-    pytest.xfail.Exception,
-    pytest.exit.Exception,
-)
+SKIPS = (unittest.SkipTest, pytest.skip.Exception)
+"""What a body raises that calls it off."""
+NO_FAILURE = (*SKIPS, pytest.xfail.Exception, pytest.exit.Exception)
 """What a body raises that is no failure of it."""
 FAILURE = (Exception, pytest.fail.Exception, SystemExit)
 """What is one. All else, such as Ctrl-C, ends the session."""
@@ -53,6 +53,7 @@ class DrillRun:
         at_body_end: called when the body has ended, before it is judged: stops what it started.
         ended: whether the body has ended.
         world: the simulated world that it runs in, or None.
+        live: what guards it where it is a live drill that was let begin, or None.
     """
 
     __slots__ = (
@@ -70,6 +71,7 @@ class DrillRun:
         "_verdict",
         "at_body_end",
         "ended",
+        "live",
         "nodeid",
         "promise",
         "world",
@@ -87,6 +89,7 @@ class DrillRun:
         self.promise = promise
         self._clock: Clock = REAL_CLOCK
         self.world: SimulatedWorld | None = None
+        self.live: LiveRun | None = None
         self.at_body_end: list[Callable[[], None]] = []
         if promise.simulated:
             self.world = self._simulated_world(seed)
@@ -106,7 +109,7 @@ class DrillRun:
         self._broken: str | None = None
 
     def _simulated_world(self, seed: int) -> SimulatedWorld:
-        from pytest_drdrill.simulation import SimulatedWorld  # only for simulated drills
+        from pytest_drdrill.simulation.world import SimulatedWorld  # only for simulated drills
 
         def happened(event: str, detail: object) -> None:
             self.drill.event(event, detail)
@@ -120,6 +123,20 @@ class DrillRun:
             objectives = self.promise.objectives
             self._drill = Drill(objectives, clock=self._clock, started=self._started)
         return self._drill
+
+    @property
+    def is_rerun(self) -> bool:
+        """Whether the same test has run before in this session."""
+        return self._earlier is not None
+
+    def last_turn(self) -> tuple[str, float]:
+        """Its last disaster or recovery, else its beginning: in words, and on the clock."""
+        last = "its beginning", self._started.at
+        for outage in self._drill.rto.outages if self._drill is not None else ():
+            last = "the disaster", outage.disaster.at
+            if outage.recovered_at is not None and not outage.watching:
+                last = "the recovery", outage.recovered_at
+        return last
 
     def _now_measured(self) -> Measured:
         if self._drill is None:
@@ -150,6 +167,8 @@ class DrillRun:
             try:
                 self.at_body_end.pop()()
             except Exception as error:  # noqa: BLE001 - the others have to be stopped still
+                if self.live is not None:
+                    self.live.note_stopped(error)
                 if first is None:
                     first = error
                 else:
@@ -163,7 +182,7 @@ class DrillRun:
         self._stop_failed(error, 0)
         if isinstance(error, NO_FAILURE) or not isinstance(error, FAILURE):
             return
-        _show_notes(error)
+        show_notes(error)
         for breach in self._breaches():
             if not (isinstance(error, DrillFailure) and _same_matter(breach, error)):
                 self._note(error, f"{type(breach).__name__}: {breach}")
@@ -180,25 +199,42 @@ class DrillRun:
         except Exception:  # noqa: BLE001 - an exception class may have a will of its own
             self.drill.note(text)
 
-    def verdict(self, *found: DrillFailure) -> BaseException | None:
+    def verdict(
+        self, *found: DrillFailure, first: Sequence[DrillFailure] = ()
+    ) -> BaseException | None:
         """What to raise for a body that passed: None where every promise held.
 
         Args:
             found: what else was found against it.
+            first: likewise, and worse than a broken promise.
 
         The exception shows its own text alone and is an instance of the first breach's class, so
         that ``xfail(raises=RTOExceeded)`` holds.
         """
-        breaches = [*self._breaches(), *found]
+        return self._verdict_of([*first, *self._breaches(), *found])
+
+    def verdict_on_skip(self, error: BaseException) -> BaseException | None:
+        """What to raise for a body that skips when a promise was seen broken; None for all else.
+
+        Such a drill has shown something already, and can't be called off as not verified.
+        """
+        if self._drill is None or not isinstance(error, SKIPS):
+            return None
+        breaches = self._drill.seen_broken()
+        if breaches:
+            self._drill.event("skipped, its promise being broken by then", error)
+        return self._verdict_of(breaches)
+
+    def _verdict_of(self, breaches: Sequence[DrillFailure]) -> BaseException | None:
         if not breaches:
             return None
         from pytest_drdrill.report.failure import failure_text  # only for failures
 
-        first, *others = breaches
+        worst, *others = breaches
         named = [f"{type(breach).__name__}: {breach}" for breach in others]
-        self._broken = "\n".join([f"{type(first).__name__}: {first}", *named])
+        self._broken = "\n".join([f"{type(worst).__name__}: {worst}", *named])
         # pytest itself leads with the name of the first one's class.
-        return _shown_alone(first, failure_text([str(first), *named], self._now_measured()))
+        return shown_alone(worst, failure_text([str(worst), *named], self._now_measured()))
 
     @contextmanager
     def example(self) -> Iterator[None]:
@@ -270,11 +306,11 @@ class DrillRun:
         if self._verdict == "failed":
             return  # the first failure stands
         self._verdict, self._reason = "failed", None
-        self._error = self._broken if _is_verdict(error) else self._what_failed(report, error)
+        self._error = self._broken if is_verdict(error) else self._what_failed(report, error)
 
     def account(self, report: pytest.TestReport, error: BaseException) -> str:
         """What was measured until the body failed, and the timeline; a verdict tells it itself."""
-        if report.when != "call" or not report.failed or _is_verdict(error) or not self.ended:
+        if report.when != "call" or not report.failed or is_verdict(error) or not self.ended:
             return ""
         from pytest_drdrill.report.failure import failure_text  # only for failures
 
@@ -306,11 +342,14 @@ class DrillRun:
             started = self._drill.timeline.started
         if lasted_s is None:
             lasted_s = self._clock.monotonic() - started.at
+        found = self._measured or self._now_measured()
+        if self._verdict == "not_verified":
+            found = called_off(found)
         record = base_record(
             self.nodeid,
             self.promise,
             repeat=self._repeat,
-            found=self._measured or self._now_measured(),
+            found=found,
             started=rfc3339(started.utc),
             finished=rfc3339(started.utc + timedelta(seconds=lasted_s)),
             duration_s=round(lasted_s, 6),
@@ -320,7 +359,9 @@ class DrillRun:
         )
         if self._earlier is not None:
             record["attempts"] = self._earlier.attempts()
-        return record
+        if self.live is not None and record["live"] is not None:
+            record["live"]["aborted_after_s"] = self.live.aborted_after_s
+        return record if self.promise.simulated else redacted(record)
 
     def attempts(self) -> list[AttemptRecord]:
         """What stays of this attempt and those before it, as one that was rerun."""
@@ -364,30 +405,3 @@ def _skip_reason(report: pytest.TestReport) -> str:
     if isinstance(longrepr, tuple):
         return longrepr[2].removeprefix("Skipped: ")
     return report.longreprtext
-
-
-def _is_verdict(error: BaseException | None) -> bool:
-    """Whether this is what ``verdict`` made of a breach."""
-    return isinstance(error, DrillFailure) and isinstance(error, pytest.fail.Exception)
-
-
-def _show_notes(error: Any) -> None:
-    """Into the text of a verdict, shown without its traceback, what Hypothesis noted on it."""
-    if _is_verdict(error):
-        error.msg = "\n".join([error.msg or "", *getattr(error, "__notes__", ())])
-
-
-_SHOWN: dict[type[DrillFailure], Any] = {}
-
-
-def _shown_alone(breach: DrillFailure, text: str) -> BaseException:
-    kind = type(breach)
-    shown = _SHOWN.get(kind)
-    if shown is None:
-        # pytest.fail's own class is what makes pytest print a text without a traceback; the module
-        # is the one whose name tracebacks and summaries leave out.
-        bases = (kind, pytest.fail.Exception)
-        shown = _SHOWN[kind] = type(kind.__name__, bases, {"__module__": "builtins"})
-    error: BaseException = shown(text, target=breach.target, actual=breach.actual)
-    error.msg, error.pytrace = text, False  # type: ignore[attr-defined] # of pytest.fail.Exception
-    return error

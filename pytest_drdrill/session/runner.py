@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, TypedDict
 
 import pytest
 
+from pytest_drdrill.redact import keep_secret, without_secrets
 from pytest_drdrill.session.given import judge_examples
 from pytest_drdrill.session.markers import MARKERS
 from pytest_drdrill.session.promise import NOTHING_PROMISED, read_promise
 from pytest_drdrill.session.record import base_record
+from pytest_drdrill.session.redaction import redact_report, secrets_of_environment
 from pytest_drdrill.session.repeat import base_of, count_tests, repeat_of, run_of_repeat
 from pytest_drdrill.session.run import DrillRun
 from pytest_drdrill.session.selection import is_repeated
-from pytest_drdrill.session.tracebacks import hide_our_frames
+from pytest_drdrill.session.tracebacks import hide_our_frames, tell_alone
 from pytest_drdrill.session.uncollected import uncollected
-from pytest_drdrill.session.virtual import refuse_what_is_real
+from pytest_drdrill.session.virtual import choose_time, refuse_what_is_real
 from pytest_drdrill.text import storable
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_drdrill.evidence.types import DrillRecord, RepeatRecord, SelectionRecord
     from pytest_drdrill.measure import DrillFailure
     from pytest_drdrill.objectives import Objectives
+    from pytest_drdrill.session.live_guard import LiveGuard
     from pytest_drdrill.session.promise import Promise
     from pytest_drdrill.session.settings import Settings
 
@@ -48,7 +51,15 @@ class PlanRecord(TypedDict):
 
 
 class Runner:
-    """Hooks around each drill of this process."""
+    """Hooks around each drill of this process.
+
+    Args:
+        config: the session's.
+        settings: what was asked for.
+        promises: of each drill.
+        selection: what was selected.
+        guard: of live drills; None where none may run.
+    """
 
     def __init__(
         self,
@@ -56,7 +67,9 @@ class Runner:
         settings: Settings,
         promises: dict[pytest.Item, Promise],
         selection: SelectionRecord,
+        guard: LiveGuard | None = None,
     ) -> None:
+        self._guard = guard
         self._config = config
         self._settings = settings
         self._promises = promises
@@ -76,6 +89,7 @@ class Runner:
         self._junit = settings.junit and bool(getattr(option, "xmlpath", None))
         self.selection = selection
         self._alone: set[str] = set()
+        keep_secret(*secrets_of_environment(os.environ))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Forget the drills that others, such as ``--lf``, have deselected after us."""
@@ -135,8 +149,10 @@ class Runner:
         self._begin(item, promise)
         if promise.problems:
             pytest.fail(promise.complaint(item.nodeid), pytrace=False)
-        if promise.live and not self._settings.live:
-            pytest.skip("live drill: it touches systems that exist without it; give --dr-live")
+        if promise.live:
+            if self._guard is None:
+                pytest.skip("live drill: it touches systems that exist without it; give --dr-live")
+            self._guard.begin(item, item.stash[RUN])
         if promise.simulated:
             refuse_what_is_real(item)
 
@@ -175,18 +191,24 @@ class Runner:
             result = yield
             self._refuse_late_promise(item, NOTHING_PROMISED)
             return result
+        choose_time(item)
         undo = judge_examples(item, run)
         try:
             result = yield
         except BaseException as error:
             run.end_failed_body(error)
+            if run.live is not None and (breach := run.live.breach(error)):
+                raise run.verdict(first=breach) from None  # type: ignore[misc] # there is one
+            if undo is None and (broken := run.verdict_on_skip(error)) is not None:
+                raise broken from None
             raise
         finally:
             if undo is not None:
                 undo()
         run.end_body()
         if undo is None:
-            verdict = run.verdict(*self._replay_breaches(item, run))
+            too_long = run.live.breach() if run.live is not None else ()
+            verdict = run.verdict(*self._replay_breaches(item, run), first=too_long)
         else:
             verdict = run.verdict_on_examples()
         if verdict is not None:
@@ -230,6 +252,8 @@ class Runner:
         if call.excinfo is not None:
             hide_our_frames()
         report = yield
+        if call.when != "call" and call.excinfo is not None and report.failed:
+            tell_alone(report, item, call.excinfo)
         run = item.stash.get(RUN, None)
         if call.when == "setup":
             if self._owes_plan:  # of a subtest's report only a copy is sent
@@ -251,9 +275,11 @@ class Runner:
         report: pytest.TestReport,
     ) -> None:
         error = call.excinfo.value if call.excinfo else None  # of unittest it is known only now
+        if error is not None:
+            redact_report(report)
         run.settle(report, error)
         if error is not None and (text := run.account(report, error)):
-            report.sections.append(("disaster recovery", text))
+            report.sections.append(("disaster recovery", without_secrets(text)))
         if call.when == "teardown":
             self._end(item, run, report)
         elif self._early and not run.is_subtests(report):

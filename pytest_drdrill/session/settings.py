@@ -23,10 +23,12 @@ class Settings(NamedTuple):
         tiers: every known tier.
         only_tiers: tiers to run; empty for all. Likewise ``only_kinds``, ``only_services``.
         live: whether drills may touch systems that exist without them.
+        dry_run: whether they are only listed.
         reports: evidence files to write.
         repeat: how often each drill runs.
         check_replay: whether these are two runs with one seed, of simulated drills only.
         seed: of everything simulated.
+        trace: the folder for the trace of each simulated drill, or None.
         fail_unverified: whether a drill that could not be verified fails the run.
         junit: whether JUnit files get the drill's properties.
     """
@@ -36,10 +38,12 @@ class Settings(NamedTuple):
     only_kinds: tuple[Kind, ...]
     only_services: tuple[str, ...]
     live: bool
+    dry_run: bool
     reports: tuple[Path, ...]
     repeat: int
     check_replay: bool
     seed: int
+    trace: Path | None
     fail_unverified: bool
     junit: bool
 
@@ -80,10 +84,12 @@ def read_settings(config: pytest.Config) -> Settings:
         only_kinds=_known(*_given(config, "dr_kind"), "kind", KINDS),
         only_services=tuple(dict.fromkeys(services)),
         live=option.dr_live,
+        dry_run=option.dr_dry_run,
         reports=_reports(config),
         repeat=2 if check_replay else repeat,
         check_replay=check_replay,
         seed=_whole(*_given(config, "dr_seed"), least=0),
+        trace=_trace(config),
         fail_unverified=option.dr_fail_unverified or _flag(config, "dr_fail_unverified"),
         junit=_flag(config, "dr_junit"),
     )
@@ -126,13 +132,27 @@ def _whole(source: str, text: str, *, least: int) -> int:
 
 def _reports(config: pytest.Config) -> tuple[Path, ...]:
     source, given = _given(config, "dr_report")
-    base = Path(config.invocation_params.dir)
-    if source == "dr_report":
-        base = config.inipath.parent if config.inipath else Path()
     if any(not path.strip() for path in given):
         raise pytest.UsageError(f"{source}: an empty path; write the path of a .json or .md file")
+    return tuple(dict.fromkeys(_path(config, source, path) for path in given))
+
+
+def _trace(config: pytest.Config) -> Path | None:
+    source, given = _given(config, "dr_trace")
+    if source == "dr_trace" and not given:
+        return None
+    if not given.strip():
+        raise pytest.UsageError(f"{source}: an empty path; write the path of a folder")
+    return _path(config, source, given)
+
+
+def _path(config: pytest.Config, source: str, given: str) -> Path:
+    """A path relative to where pytest was called, or to the ini file that names it."""
+    base = Path(config.invocation_params.dir)
+    if not source.startswith("-"):
+        base = config.inipath.parent if config.inipath else Path()
     try:
-        return tuple(dict.fromkeys(base / Path(path).expanduser() for path in given))
+        return base / Path(given).expanduser()
     except RuntimeError as error:  # "~nobody-of-that-name/drill.json"
         text = str(error).rstrip(".")
-        raise pytest.UsageError(f"{source}: {text[:1].lower()}{text[1:]}: {given}") from None
+        raise pytest.UsageError(f"{source}: {text[:1].lower()}{text[1:]}: {given!r}") from None

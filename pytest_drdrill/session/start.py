@@ -12,15 +12,21 @@ from pytest_drdrill.session.repeat import Repeater, count_tests
 from pytest_drdrill.session.runner import RUN, Runner
 from pytest_drdrill.session.selection import choose, left_out, selection_record
 from pytest_drdrill.session.settings import read_settings
-from pytest_drdrill.session.virtual import asks_for_simulation, run_in_virtual_time
+from pytest_drdrill.session.terminated import end_cleanly_on_signals
+from pytest_drdrill.session.virtual import asks_for_simulation, choose_time, run_in_virtual_time
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_drdrill.session.live_guard import LiveGuard
     from pytest_drdrill.session.run import DrillRun
     from pytest_drdrill.session.settings import Settings
 
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 COLLECTOR: pytest.StashKey[Collector] = pytest.StashKey()
 _RUNNER = "drdrill-runner"
+_GUARD = "drdrill-guard"
+_DRY_RUN = "drdrill-dry-run"
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -46,7 +52,12 @@ def begin(config: pytest.Config) -> None:
     if settings.repeat > 1:
         repeater = Repeater(settings.repeat, simulated_only=settings.check_replay)
         config.pluginmanager.register(repeater, "drdrill-repeater")
-    if hasattr(config, "workerinput") or not runs_tests(config):
+    _prepare_live(config, settings)
+    if not runs_tests(config):
+        return
+    if settings.trace is not None:
+        _keep_traces(config, settings.trace)
+    if hasattr(config, "workerinput"):
         return
     if settings.reports:
         from pytest_drdrill.report.files import ReportError, check_target  # rare
@@ -60,10 +71,44 @@ def begin(config: pytest.Config) -> None:
     collector_of(config)
 
 
+def _prepare_live(config: pytest.Config, settings: Settings) -> None:
+    """Check what live drills need, before any of them; get ready to list them."""
+    nodeids = config.option.dr_acknowledge
+    if not (settings.live or settings.dry_run or nodeids):
+        return
+    from pytest_drdrill.session.safety import acknowledge, safety_of  # only for live drills
+
+    safety = safety_of(config)
+    if nodeids and not hasattr(config, "workerinput"):
+        acknowledge(config, nodeids)
+    if settings.dry_run:
+        from pytest_drdrill.session.dry_run import DryRun, stay_in_one_process  # rare
+
+        stay_in_one_process(config)
+        config.pluginmanager.register(DryRun(safety), _DRY_RUN)
+
+
+def _keep_traces(config: pytest.Config, folder: Path) -> None:
+    from pytest_drdrill.session.traces import TraceKeeper, prepare_folder  # rare
+
+    if not hasattr(config, "workerinput"):
+        prepare_folder("dr_trace" if config.option.dr_trace is None else "--dr-trace", folder)
+        # Workers, which may be started elsewhere, are given the same one.
+        config.option.dr_trace = str(folder)
+    config.pluginmanager.register(TraceKeeper(folder), "drdrill-traces")
+
+
 def runs_tests(config: pytest.Config) -> bool:
     """Whether this session runs tests at all: one that only lists them is no evidence."""
     option = config.option
-    only_shows = ("collectonly", "showfixtures", "show_fixtures_per_test", "setuponly", "setupplan")
+    only_shows = (
+        "collectonly",
+        "showfixtures",
+        "show_fixtures_per_test",
+        "setuponly",
+        "setupplan",
+        "dr_dry_run",
+    )
     return not any(getattr(option, name, False) for name in only_shows)
 
 
@@ -86,14 +131,32 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     plugins = config.pluginmanager
     if plugins.hasplugin(_RUNNER):  # of a collection before, in the same session
         plugins.unregister(name=_RUNNER)
+    if settings.dry_run and (dry_run := plugins.get_plugin(_DRY_RUN)) is not None:
+        dry_run.plan(promises)
     # Fixtures are set up with --setup-only too, and ask for their drill.
     if not (runs_tests(config) or getattr(config.option, "setuponly", False)):
         return
     chosen = selection_record(settings, count_tests(promises), left_out(kept, deselected))
-    runner = Runner(config, settings, promises, chosen)
+    if promises:
+        end_cleanly_on_signals(config)
+    runner = Runner(config, settings, promises, chosen, _guard(config, settings))
     plugins.register(runner, _RUNNER)
     if not hasattr(config, "workerinput") and runs_tests(config):
         collector_of(config).follow(runner)
+
+
+def _guard(config: pytest.Config, settings: Settings) -> LiveGuard | None:
+    """What guards live drills; None where none may run. It may be asked for twice a session."""
+    if not settings.live:
+        return None
+    guard: LiveGuard | None = config.pluginmanager.get_plugin(_GUARD)
+    if guard is None:
+        from pytest_drdrill.session.live_guard import LiveGuard  # only for live drills
+        from pytest_drdrill.session.safety import safety_of  # likewise
+
+        guard = LiveGuard(config, safety_of(config))
+        config.pluginmanager.register(guard, _GUARD)
+    return guard
 
 
 def header(config: pytest.Config) -> str | None:
@@ -109,12 +172,17 @@ def header(config: pytest.Config) -> str | None:
     parts = [f"{name}: {', '.join(values)}" for name, values in asked.items() if values]
     if settings.live:
         parts.append("LIVE systems may be touched")
+    if settings.dry_run:
+        return "drdrill: " + "; ".join([*parts, "DRY RUN: nothing is run"])
     if config.option.dr_seed is not None:
         parts.append(f"seed: {settings.seed}")
     if settings.check_replay:
         parts.append("each simulated drill twice, with one seed")
     elif settings.repeat > 1:
-        parts.append(f"each drill {settings.repeat} times")
+        once = ", live ones once" if settings.live else ""
+        parts.append(f"each drill {settings.repeat} times{once}")
+    if settings.trace is not None:
+        parts.append(f"traces: {settings.trace}")
     parts += [f"evidence: {path}" for path in settings.reports]
     return f"drdrill: {'; '.join(parts)}" if parts else None
 
@@ -139,7 +207,9 @@ def choose_loop(item: pytest.Item) -> None:
     """Have a simulated test run on a virtual loop, and any other async drill by pytest-asyncio."""
     if asks_for_simulation(item):
         run_in_virtual_time(item)
-    elif is_async(item.obj):  # type: ignore[attr-defined] # of every test function
+        return
+    choose_time(item)  # before anybody asks whether it is asynchronous
+    if is_async(item.obj):  # type: ignore[attr-defined] # of every test function
         _run_async_locally(item)
 
 

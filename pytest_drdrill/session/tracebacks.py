@@ -5,9 +5,17 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import pytest
+
 _PACKAGE = __name__.partition(".")[0]
+_PLUMBING = {_PACKAGE, "_pytest", "pluggy", "pytest_asyncio", "contextlib", "asyncio"}
+"""Packages whose frames lie between pytest and a fixture of ours."""
 _USAGE = (TypeError, ValueError)
 """What the package raises of Python's own for an argument that it can't take."""
+
+
+_SHOWS_HIDDEN_GROUPS = pytest.version_tuple >= (9, 0, 3)
+"""Before that, pytest breaks off at an exception group of which no frame is left to show."""
 
 
 def hide_our_frames() -> None:
@@ -23,6 +31,32 @@ def hide_our_frames() -> None:
 
 def _is_deliberate(shown: Any) -> bool:
     error = shown.value
+    if isinstance(error, BaseExceptionGroup) and not _SHOWS_HIDDEN_GROUPS:
+        return False
     return isinstance(error, _USAGE) or any(
         kind.__module__.partition(".")[0] == _PACKAGE for kind in type(error).__mro__
     )
+
+
+def tell_alone(report: pytest.TestReport, item: pytest.Item, found: Any) -> None:
+    """Show a deliberate error of a fixture of this package by its text alone, at the drill.
+
+    Nothing else is left to show: no line of whoever wrote the drill called what raised it.
+
+    Args:
+        report: of the set-up, or the undo, that failed.
+        item: the drill.
+        found: pytest's own view of the error.
+    """
+    if item.config.getoption("fulltrace") or not _is_deliberate(found):
+        return
+    if any(_package_of(entry) not in _PLUMBING for entry in found.traceback):
+        return
+    shown = found.getrepr(style="value", chain=False)
+    path, line, _ = item.reportinfo()
+    shown.reprcrash.path, shown.reprcrash.lineno = str(path), (line or 0) + 1
+    report.longrepr = shown
+
+
+def _package_of(entry: Any) -> str:
+    return str(entry.frame.f_globals.get("__name__", "")).partition(".")[0]

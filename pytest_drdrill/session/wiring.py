@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_drdrill.backup import BackupStrategy
 from pytest_drdrill.durations import format_duration
+from pytest_drdrill.failover.crew import CancelledFromOutsideError
 from pytest_drdrill.failover.monitor import Monitor
 from pytest_drdrill.faults import FaultInjector
 from pytest_drdrill.replication import CrossRegionReplication
 from pytest_drdrill.session.runner import RUN
+from pytest_drdrill.session.terminated import end_cleanly_on_signals
 from pytest_drdrill.session.virtual import active_world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import asyncio
+    from collections.abc import Callable, Coroutine, Iterable
     from pathlib import Path
 
     import pytest
 
-    from pytest_drdrill.failover import FailoverEvent
+    from pytest_drdrill.failover import FailoverEvent, Preset
     from pytest_drdrill.measure import Drill
     from pytest_drdrill.replication import Region, ReplicationEvent
     from pytest_drdrill.session.run import DrillRun
@@ -52,11 +55,14 @@ def monitors_of(
 ) -> Callable[..., _Monitor]:
     """A factory of managers or clusters on the drill's clock; its timeline shows what they did.
 
-    In virtual time they check in memory, and their chance is that of the world.
+    In virtual time they check in memory, and their chance is that of the world. With a ``preset``
+    they check as a tool does; what is set beside it comes before what the preset says.
     """
     run = _running(request)
 
-    def make(*args: Any, **settings: Any) -> _Monitor:
+    def make(*args: Any, preset: Preset | None = None, **settings: Any) -> _Monitor:
+        if preset is not None:
+            settings = _options_of(preset, settings) | settings
         world = active_world()
         if world is not None:
             from pytest_drdrill.simulation import SimulatedProber  # only for simulated drills
@@ -64,7 +70,7 @@ def monitors_of(
             parts = {"prober": SimulatedProber(), "clock": world.clock, "seed": world.seed}
             settings = parts | settings
         if run is None:
-            return kind(*args, **settings)
+            return _as_preset(kind(*args, **settings), preset)
         settings.setdefault("clock", run.drill.clock)
         own = settings.pop("on_event", None)
 
@@ -73,7 +79,7 @@ def monitors_of(
             if own is not None:
                 own(event)
 
-        monitor = kind(*args, on_event=told, **settings)
+        monitor = _as_preset(kind(*args, on_event=told, **settings), preset)
         run.at_body_end.append(lambda: _stop(monitor))
         return monitor
 
@@ -113,11 +119,14 @@ def replications_of(request: pytest.FixtureRequest) -> Callable[..., CrossRegion
 def faults_of(request: pytest.FixtureRequest, scratch: Path) -> FaultInjector:
     """Faults on the drill's scratch; each is on its timeline."""
     run = _running(request)
+    end_cleanly_on_signals(request.config)
     injector = FaultInjector([scratch], announce=None if run is None else run.drill.event)
     if run is not None:
         # When the body ends, before any fixture does: one that ends a process waits for it, and
         # would for ever while the process is paused.
         run.at_body_end.append(injector.stack.undo_all)
+        if run.live is not None:
+            run.live.watch(injector.stack)
     return injector
 
 
@@ -135,9 +144,11 @@ def _tell(run: DrillRun, monitor: Monitor, event: FailoverEvent) -> None:
     parts = (event.endpoint or "", moved, event.reason)
     detail = ": ".join(part for part in parts if part)
     if event.kind == "monitoring_started":
-        least, most = (format_duration(span) for span in monitor.predicted_detection())
         detail += "; " if detail else ""
-        detail += f"should it fail, it is noticed after {least} to {most}"
+        detail += f"should it fail, it is noticed after {_shown(monitor.predicted_detection())}"
+        if monitor.watches:
+            sooner = _shown(monitor.predicted_detection(by_watch=True))
+            detail += f", or {sooner} where that breaks its connection"
     # Of a spare that was down all along, nobody notices the outage.
     noticed = (
         event.kind == "endpoint_unhealthy"
@@ -178,23 +189,95 @@ def _stop_replication(replication: CrossRegionReplication) -> None:
     Raises:
         ReplicationFailed: it had broken, so nothing that it did since can be relied on.
     """
-    loop = replication.loop
-    if loop is not None and not (loop.is_closed() or loop.is_running()):
-        loop.run_until_complete(replication.stop_replication())
+    _end_in(replication.loop, replication.stop_replication, replication.failure)
+
+
+def _end_in(
+    loop: asyncio.AbstractEventLoop | None,
+    stop: Callable[[], Coroutine[Any, Any, None]],
+    failure: Exception | None,
+) -> None:
+    """Stop what runs in a loop; where that is gone, as after ``asyncio.run``, nothing runs in it.
+
+    Raises:
+        Exception: it had broken, in a loop that is there or not.
+    """
+    if loop is None:
+        return
+    if not (loop.is_closed() or loop.is_running()):
+        loop.run_until_complete(stop())
+    elif failure is not None:
+        raise failure
 
 
 def _beside_prediction(drill: Drill, monitor: Monitor, event: FailoverEvent) -> str:
     """How long the detection took, beside the time that was predicted for it."""
-    took = timedelta(seconds=event.monotonic - drill.timeline.disasters[-1].at)
-    least, most = monitor.predicted_detection(event.endpoint)
+    disaster = drill.timeline.disasters[-1].at
+    took = timedelta(seconds=event.monotonic - disaster)
+    (endpoint,) = (each for each in monitor.endpoints if each.name == event.endpoint)
+    # One that is lost later was broken by what came after the disaster, which it did not tell of.
+    by_watch = any(
+        each.kind == "connection_lost"
+        and each.endpoint == event.endpoint
+        and 0 <= each.monotonic - disaster <= endpoint.timeout.total_seconds()
+        for each in monitor.events
+    )
+    least, most = monitor.predicted_detection(event.endpoint, by_watch=by_watch)
     if took < least - _RESOLUTION:
         where = "sooner than predicted:"
     elif took > most + _RESOLUTION:
         where = "later than predicted:"
     else:
         where = "as predicted:"
-    bounds = f"{format_duration(least)} to {format_duration(most)}"
+    bounds = _shown((least, most)) + " by its lost connection" * by_watch
     return f"; {format_duration(took)} after the disaster, {where} {bounds}"
+
+
+def _options_of(preset: object, beside: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a manager or a cluster that checks as a preset's tool does.
+
+    Args:
+        preset: the preset.
+        beside: what is set beside it. A check_interval is the fast interval too, where the preset
+            has but one.
+
+    Raises:
+        TypeError: no preset, or a check_interval that is neither text nor a timedelta.
+        ValueError: a manager can't check as the tool does, or a check_interval that is no duration
+            or shorter than the preset's fast interval.
+    """
+    from pytest_drdrill.failover import Preset  # only for who asks for one
+    from pytest_drdrill.failover.settings import duration
+
+    if not isinstance(preset, Preset):
+        raise TypeError(f"preset must be one, such as HAProxyPreset(inter='2s'), not {preset!r}")
+    options: dict[str, Any] = dict(preset.options())
+    if "check_interval" in beside and "fast_interval" not in beside:
+        interval, fast = duration("check_interval", beside["check_interval"]), "fast_interval"
+        if options[fast] == options["check_interval"]:
+            options[fast] = interval
+        elif options[fast] > interval:
+            raise ValueError(
+                f"the preset of {preset.tool} has a fast interval of "
+                f"{format_duration(options[fast])}, above the check_interval of "
+                f"{format_duration(interval)} that is set beside it; set fast_interval as well"
+            )
+    return options
+
+
+def _as_preset(monitor: _Monitor, preset: Preset | None) -> _Monitor:
+    """The same monitor, whose endpoints have the timeouts of the preset's checks.
+
+    Raises:
+        ValueError: they have others.
+    """
+    if preset is not None:
+        preset.options(monitor.endpoints)
+    return monitor
+
+
+def _shown(bounds: tuple[timedelta, timedelta]) -> str:
+    return " to ".join(format_duration(span) for span in bounds)
 
 
 def _stop(monitor: Monitor) -> None:
@@ -203,6 +286,7 @@ def _stop(monitor: Monitor) -> None:
     Raises:
         MonitoringFailed: it had broken, so nothing that it said since can be relied on.
     """
-    loop = monitor.loop
-    if loop is not None and not (loop.is_closed() or loop.is_running()):
-        loop.run_until_complete(monitor.stop_monitoring())
+    failure = monitor.failure
+    if failure is not None and isinstance(failure.__cause__, CancelledFromOutsideError):
+        failure = None  # it was sound, and ended as ``asyncio.run`` ends all that it finds
+    _end_in(monitor.loop, monitor.stop_monitoring, failure)

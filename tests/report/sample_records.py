@@ -88,6 +88,7 @@ def drill(nodeid: str = "tests/dr/test_orders.py::test_restore", **changes: Any)
         "reason": None,
         "error": None,
         "attempts": [],
+        "live": None,
         "rto": rto(),
         "rpo": rpo(),
         "timeline": [event(0.5, "disaster", "files encrypted"), event(4.81, "recovered")],
@@ -293,9 +294,23 @@ def without_tier() -> dict[str, Any]:
     return record([plain], [tier(None, rpo=row(None, None))])
 
 
+def live(**changes: Any) -> dict[str, Any]:
+    return {
+        "targets": [
+            {
+                "address": "db.staging:5432",
+                "breaks": "kills the primary",
+                "undone_by": "systemd restarts it, as a replica",
+            }
+        ],
+        "max_outage_s": 300.0,
+        "aborted_after_s": None,
+    } | changes
+
+
 def live_and_local() -> dict[str, Any]:
     drills = [
-        drill("tests/dr/test_pg.py::test_live", mode="live"),
+        drill("tests/dr/test_pg.py::test_live", mode="live", live=live()),
         drill("tests/dr/test_files.py::test_local", mode="local", rpo=rpo(0.3, basis="staged")),
     ]
     return record(drills, [tier(mode="local"), tier(mode="live")])
@@ -306,6 +321,7 @@ def rich() -> dict[str, Any]:
     full = drill(
         "tests/dr/test_rich.py::test_all",
         verdict="failed",
+        live=live(aborted_after_s=300.2),
         error="RTOExceeded: too slow",
         runbook="docs/runbooks/orders.md",
         cadence_s=7776000.0,

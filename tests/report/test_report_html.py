@@ -131,6 +131,7 @@ def test_the_summary_tells_the_same_as_the_terminal() -> None:
         "finding: the runbook names the wrong host; owner dba; due 2026-04-01",
         "imply 99.86%: not reached, it takes an MTTR of 4m19s",
         "RTOExceeded: too slow",
+        "live: db.staging:5432: kills the primary; undone by: systemd restarts it",
         "files encrypted",
         "--dr-seed=42",
     ):

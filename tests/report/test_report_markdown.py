@@ -58,6 +58,7 @@ def test_every_drill_is_listed() -> None:
     text = render(samples.live_and_local())
     assert "2 drills in full" in text
     assert "| `tests/dr/test_pg.py::test_live` | ✅ passed | orders | critical | live |" in text
+    assert "- **live**: db.staging:5432: kills the primary; undone by: systemd restarts it" in text
 
 
 def test_an_id_is_readable_where_it_can_be() -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import sample_records as samples
 
-from pytest_drdrill.report import outline
+from pytest_drdrill.measure.records import Basis
+from pytest_drdrill.report import outline, words
 from pytest_drdrill.report.terminal import section_lines
 
 
@@ -258,6 +259,21 @@ def test_a_staged_backup_is_named_as_what_it_is() -> None:
     assert "no evidence for the schedule\n  tests/dr/test_files.py::test_local" in text_of(
         samples.live_and_local()
     )
+
+
+def test_a_live_drill_tells_what_it_broke() -> None:
+    text = text_of(samples.live_and_local())
+    told = (
+        "live: db.staging:5432: kills the primary; undone by: systemd restarts it, as a replica; "
+    )
+    assert f"{told}at most 5m\n  tests/dr/test_pg.py::test_live" in text
+    drill = samples.drill(mode="live", live=samples.live(aborted_after_s=300.2))
+    assert f"{told}at most 5m, ended after 5m\n" in text_of(samples.record([drill]))
+
+
+@pytest.mark.parametrize("basis", get_args(Basis))
+def test_every_basis_of_a_loss_has_words(basis: Basis) -> None:
+    assert f"({words.BASES[basis]}" in words.rpo_line(samples.rpo(2.0, basis=basis))
 
 
 def test_modes_keep_rows_of_their_own() -> None:

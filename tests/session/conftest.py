@@ -40,6 +40,11 @@ class Outcome:
         return self.result.stdout.str()
 
     @property
+    def unwrapped(self):
+        """The text on one line: where a sentence was wrapped depends on the paths in it."""
+        return " ".join(self.text.split())
+
+    @property
     def drills(self):
         return {drill["nodeid"].partition("::")[2]: drill for drill in self.record["drills"]}
 

@@ -182,3 +182,44 @@ def test_what_it_saw_is_in_the_trace_of_the_world(drills):
 def test_test_that_is_no_drill_is_told_so(drills):
     outcome = drills("def test_it(canary): pass", report=False)
     outcome.result.stdout.fnmatch_lines(["*asks for the fixture 'canary' but is no drill*"])
+
+
+CLIENT = """
+closed = []
+class Client(dict):
+    async def write(self, key, value): self[key] = value
+    def read_all(self): return self
+    async def close(self): closed.append(asyncio.get_running_loop())
+
+@pytest.mark.dr_service("orders")
+async def test_it(canary):
+    c = canary(Client(), interval="10ms")
+    await c.__aenter__()
+    END
+
+def test_after(): assert len(closed) == 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        ("await c.__aexit__(None, None, None)", {"passed": 2}),
+        ("await c.__aexit__(None, None, None); pytest.skip()", {"passed": 1, "skipped": 1}),
+        ("raise ValueError", {"passed": 1, "failed": 1}),
+        ("pass", {"passed": 1, "failed": 1}),
+    ],
+)
+def test_the_client_of_a_canary_that_is_never_verified_is_closed(drills, end, outcome):
+    drills(CLIENT.replace("END", end)).result.assert_outcomes(**outcome)
+
+
+@pytest.mark.parametrize("target", ["203.0.113.5:5432", "127.0.0.1:5432"])
+def test_a_client_writes_to_what_the_drill_may_touch_alone(drills, target):
+    client = CLIENT.replace(
+        "class Client(dict):", f"class Client(dict):\n    targets = [{target!r}]"
+    )
+    outcome = drills(client.replace("END", "await c.__aexit__(None, None, None)"))
+    refused = not target.startswith("127.")
+    assert (outcome.verdicts["test_it"] == "failed") is refused
+    assert (f"{target} " in outcome.text and "dr_live" in outcome.text) is refused

@@ -33,6 +33,30 @@ async def test_the_others_go_on(simulated_endpoints, active_active_cluster, rto_
         endpoints[0].fail("silent")
         await cluster.wait_until_out_of_rotation("a")
 
+@pytest.mark.rto("2m")
+async def test_it_is_watched(simulated_endpoints, failover_manager, rto_timer):
+    primary, standby = simulated_endpoints("primary", "standby")
+    async with failover_manager(
+        [primary, standby], check_interval="10m", fast_interval="1s", watch=True
+    ) as manager:
+        await asyncio.sleep(77)
+        with rto_timer.outage():
+            primary.fail()
+            await manager.wait_until_active(standby)
+
+@pytest.mark.rto("2m")
+async def test_it_hangs_and_then_dies(simulated_endpoints, failover_manager, rto_timer):
+    primary, standby = simulated_endpoints("primary", "standby")
+    async with failover_manager(
+        [primary, standby], check_interval="30s", fast_interval="1s", watch=True
+    ) as manager:
+        await asyncio.sleep(31)
+        with rto_timer.outage():
+            primary.fail("silent")
+            await asyncio.sleep(20)
+            primary.fail()  # a supervisor ends what hangs, which breaks the connection
+            await manager.wait_until_active(standby)
+
 @pytest.mark.rto("30s")
 async def test_in_real_time(active_passive_cluster, rto_timer):
     class Handler(BaseHTTPRequestHandler):
@@ -66,7 +90,7 @@ def test_after():
 
 def test_clusters_live_on_the_drills_clock_and_end_with_it(drills):
     outcome = drills(SOURCE)
-    outcome.result.assert_outcomes(passed=4)
+    outcome.result.assert_outcomes(passed=6)
     found = outcome.drills
 
     takes_over = found["test_one_takes_over"]
@@ -90,6 +114,23 @@ def test_clusters_live_on_the_drills_clock_and_end_with_it(drills):
     noticed = [detail for event, detail in events if event == "endpoint unhealthy"]
     assert noticed[0] == "c: 3 failed checks in a row: c refuses connections"
     assert noticed[1].endswith("; 16s after the disaster, as predicted: 2s to 16s")
+
+    watched = found["test_it_is_watched"]
+    assert watched["rto"]["actual_s"] == watched["rto"]["outages"][0]["detected_s"] == 2
+    told = {event["event"]: event["detail"] for event in watched["timeline"]}
+    assert told["monitoring started"].endswith(
+        "it is noticed after 2s to 10m15s, or 2s to 15s where that breaks its connection"
+    )
+    assert told["connection lost"] == (
+        "primary: the connection broke, 1m17s after it was made; checked at once"
+    )
+    assert told["endpoint unhealthy"].endswith(
+        "; 2s after the disaster, as predicted: 2s to 15s by its lost connection"
+    )
+
+    late = found["test_it_hangs_and_then_dies"]
+    told = {event["event"]: event["detail"] for event in late["timeline"]}
+    assert told["endpoint unhealthy"].endswith("; 22s after the disaster, as predicted: 2s to 45s")
 
     assert found["test_in_real_time"]["mode"] == "local"
     assert 0.1 <= found["test_in_real_time"]["rto"]["outages"][0]["detected_s"] < 30

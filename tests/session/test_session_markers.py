@@ -24,7 +24,7 @@ BAD = {
     ),
     'dr_service("")': ("dr_service('')", "'' is no name", "the service's name"),
     "runbook(3)": ("runbook(3)", "3 is no name", "a path"),
-    'dr_live("yes")': ("dr_live('yes')", "takes no argument", "@pytest.mark.dr_live"),
+    'dr_live("yes")': ("dr_live('yes')", "takes no argument but max_outage", 'max_outage="5m"'),
     "dr_cadence(90)": ("dr_cadence(90)", "90 has no unit", DURATIONS),
 }
 
@@ -89,7 +89,8 @@ def test_all_markers_are_registered(drills):
         "dr_service(name)",
         "disaster(kind)",
         "runbook(path)",
-        "dr_live",
+        "dr_live(*, max_outage=None)",
+        "dr_live_target(address, *, breaks, undone_by)",
         "dr_cadence(every)",
     ):
         assert f"@pytest.mark.{name}: " in outcome.text

@@ -201,11 +201,16 @@ def test_help_lists_every_option_and_key(drills):
         "--dr-kind=KIND[,KIND]",
         "--dr-service=NAME",
         "--dr-live",
+        "--dr-dry-run",
+        "--dr-acknowledge=NODEID",
         "--dr-report=PATH",
         "--dr-repeat=N",
         "--dr-fail-unverified",
         "dr_tiers (linelist)",
         "dr_junit (bool)",
+        "dr_live_targets (linelist)",
+        "dr_max_outage (string)",
+        "dr_live_wait (string)",
     ):
         assert option in outcome.text
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from live_sources import ALLOWED, LIVE
+
 
 def test_repeat_groups_runs_and_the_worst_decides(drills, mode):
     source = """
@@ -40,14 +42,18 @@ class TestUnit(unittest.TestCase):
 
 def test_marks_on_single_parameters_decide_what_is_repeated(drills, mode):
     source = """
-@pytest.mark.parametrize("x", [pytest.param("a", marks=pytest.mark.dr_live), "b"])
+live = [
+    pytest.mark.dr_live(max_outage="1m"),
+    pytest.mark.dr_live_target("127.0.0.1", breaks="stops it", undone_by="starts it again"),
+]
+@pytest.mark.parametrize("x", [pytest.param("a", marks=live), "b"])
 @pytest.mark.rto("10m")
 def test_live(rto_timer, x):
     with rto_timer.outage(): pass
 @pytest.mark.parametrize("x", [pytest.param("a", marks=pytest.mark.dr_service("s")), "b"])
 def test_mixed(x): pass
 """
-    outcome = drills(source, "--dr-repeat=3", "--dr-live", mode=mode)
+    outcome = drills(source, "--dr-repeat=3", *ALLOWED, mode=mode)
     outcome.result.assert_outcomes(
         passed=1 + 3 + 3 + 1, **({"deselected": 4} if mode != "n2" else {})
     )
@@ -179,12 +185,10 @@ def test_given(rto_timer, rpo_timer, kind):
 
 def test_ids_of_the_users_own_are_no_repeats(drills):
     source = """
-@pytest.mark.dr_service("x")
-@pytest.mark.dr_live
 @pytest.mark.parametrize("x", ["run1", "run2"])
 def test_live(x): pass
 """
-    outcome = drills(source, "--dr-live", "--dr-repeat=2")
+    outcome = drills(LIVE + source, *ALLOWED, "--dr-repeat=2")
     assert [drill["repeat"] for drill in outcome.drills.values()] == [None, None]
     assert outcome.record["tiers"][0]["drills"] == 2
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from drill_sources import FAILS_OVER
 
-SOURCE = """
+SOURCE = f"""
 @pytest.mark.rto("2m")
 async def test_steady(simulated_endpoints, failover_manager, rto_timer):
-    primary, standby = simulated_endpoints("primary", "standby")
-    async with failover_manager([primary, standby], jitter="1s") as manager:
-        with rto_timer.outage():
-            primary.fail()
-            await manager.wait_until_active(standby)
-
+{FAILS_OVER}
 @pytest.mark.dr_service("x")
 @pytest.mark.parametrize("n", [1, 2])
 async def test_of_chance(simulated_endpoints, n):

@@ -78,6 +78,27 @@ def test_a_fallback_breaks_an_rpo_of_zero_and_no_other(drills):
     assert outcome.drills["test_it"]["rpo"]["met"] is True
 
 
+TOO_FEW = """
+@pytest.mark.rpo("0s")
+async def test_it(simulated_regions, replication, rto_timer, rpo_timer):
+    regions = simulated_regions("east", "west", "north", replication_lag="1s")
+    async with replication(regions, "semi-synchronous", acknowledgements=ASKED) as data:
+        with rto_timer.outage():
+            regions["east"].lose()
+            await data.promote_region_to_primary()
+            await data.write("a", 1)
+        rpo_timer.acknowledged("a", at=0)
+        rpo_timer.survived(await data.keys())
+"""
+
+
+def test_fewer_flushes_than_asked_for_break_an_rpo_of_zero(drills):
+    outcome = drills(TOO_FEW.replace("ASKED", "2"))
+    outcome.result.assert_outcomes(failed=1)
+    assert "the replication fell back to a weaker mode: 1 of the 2 secondaries" in outcome.text
+    drills(TOO_FEW.replace("ASKED", "1")).result.assert_outcomes(passed=1)
+
+
 def test_what_a_body_leaves_running_is_stopped_and_its_failure_is_told(drills):
     source = """
 pytestmark = pytest.mark.dr_service("orders")
@@ -87,7 +108,7 @@ async def test_left(simulated_regions, replication):
     test_left.data = data
 def test_stopped(): assert test_left.data.loop is None
 async def test_broken(simulated_regions, replication, drill):
-    def broken(changes): raise OSError("disk full")
+    def broken(changes): raise LookupError("a bug")
     regions = simulated_regions("a", "b")
     regions["b"].store.apply = broken
     data = replication(regions)
@@ -103,7 +124,7 @@ async def test_not_simulated(replication, drill):
 """
     outcome = drills(source)
     outcome.result.assert_outcomes(passed=3, failed=2)
-    assert "the replication broke: OSError('disk full')" in outcome.text
+    assert "the replication broke: LookupError('a bug')" in outcome.text
     assert "a message to or from 'a', which is no simulated region," in outcome.text
     assert outcome.drills["test_not_simulated"]["mode"] == "local"
 

@@ -325,14 +325,6 @@ def test_unverified_can_fail_the_run(drills, mode):
     assert drills(source, "--dr-live", mode=mode).ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_live_drills_run_when_asked(drills):
-    source = '@pytest.mark.dr_service("x")\n@pytest.mark.dr_live\ndef test_it(): pass\n'
-    outcome = drills(source, "--dr-live")
-    assert outcome.ret == 0
-    assert outcome.drills["test_it"]["mode"] == "live"
-    assert outcome.verdicts == {"test_it": "passed"}
-
-
 def test_subtests_decide_too(drills, pytester):
     source = """
 @pytest.mark.dr_service("x")

@@ -23,9 +23,9 @@ drill: $(READY)
 	$(BIN)/python -m pytest example_drills --dr-tier=critical \
 		--html=build/drill.html --self-contained-html --dr-report=build/drill.json $(ARGS)
 
-# The whole test suite, without what takes minutes.
+# The whole test suite, without what takes minutes; a process for each core (ARGS=-n0: one in all).
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 # What takes minutes, with what each step took: large trees against rsync, a million files. Needs
 # rsync, and in the folder of temporary files twice the room of /usr/lib, 12 GiB at least.
@@ -46,6 +46,11 @@ matrix: $(VENV)/.ready-dev
 # Speed against peers measured in the same run.
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/plugin_cost.py
+	$(BIN)/python tests/benchmarks/failover_cost.py
+	$(BIN)/python tests/benchmarks/haproxy_cost.py
+	$(BIN)/python tests/benchmarks/simulated_cost.py
+	$(BIN)/python tests/benchmarks/canary_cost.py
+	$(BIN)/python tests/benchmarks/proxy_cost.py
 
 $(READY): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { \

@@ -60,23 +60,26 @@ def _tree_digest(root):
 def web_servers():
     """A function that starts HTTP servers, each a process of its own, ended with the drill."""
     with ExitStack() as stack:
-        yield lambda *names: [stack.enter_context(_web_server(name)) for name in names]
+        yield lambda *names, address="127.0.0.1": [
+            stack.enter_context(_web_server(name, address)) for name in names
+        ]
 
 
 class WebServer:
     """A server that runs: its process, to be broken, and its endpoint, to be watched."""
 
-    def __init__(self, process, name, port):
+    def __init__(self, process, name, address):
         self.process = process
-        self.endpoint = ServiceEndpoint(name, f"http://127.0.0.1:{port}", timeout="1s")
+        self.address = address
+        self.endpoint = ServiceEndpoint(name, f"http://{address}", timeout="1s")
 
 
 @contextmanager
-def _web_server(name):
-    command = [sys.executable, str(HERE / "web_server.py"), name]
+def _web_server(name, address):
+    command = [sys.executable, str(HERE / "web_server.py"), name, address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             port = int(process.stdout.readline())  # printed once it listens
-            yield WebServer(process, name, port)
+            yield WebServer(process, name, f"{address}:{port}")
         finally:
             process.kill()

@@ -15,11 +15,22 @@ import pytest
 
 import pytest_drdrill
 import pytest_drdrill.backup
+import pytest_drdrill.live
+import pytest_drdrill.live.dumps
 import pytest_drdrill.replication
 import pytest_drdrill.simulation
 
 PACKAGE = Path(pytest_drdrill.__file__).parent
-ROOMS = ("backup", "failover", "faults", "measure", "replication", "simulation")
+ROOMS = (
+    "backup",
+    "failover",
+    "faults",
+    "live",
+    "live.dumps",
+    "measure",
+    "replication",
+    "simulation",
+)
 
 
 def loaded_after(code):
@@ -38,6 +49,8 @@ def loaded_after(code):
     [
         pytest_drdrill,
         pytest_drdrill.backup,
+        pytest_drdrill.live.dumps,
+        pytest_drdrill.live,
         pytest_drdrill.replication,
         pytest_drdrill.simulation,
     ],
@@ -94,6 +107,13 @@ def test_every_public_name_is_documented():
         ("FailoverManager.predicted_detection", "Source:"),
         ("BackupSchedule.worst_case_rpo", "NIST SP 800-34"),
         ("BackupHealth", "NIST SP 800-34"),
+        ("backup_exposure", "NIST SP 800-34"),
+        ("HAProxyPreset", "HAProxy Configuration Manual"),
+        ("KeepalivedPreset", "RFC 3768 and RFC 5798"),
+        ("SentinelPreset", "High availability with Redis Sentinel"),
+        ("PatroniPreset", "Dynamic Configuration Settings"),
+        ("ConsulPreset", "Health check configuration reference"),
+        ("ConsulTTLPreset", "Health check configuration reference"),
     ],
 )
 def test_metrics_name_the_source_of_their_definition(name, source):

@@ -15,7 +15,7 @@ endif
 # Where it is set, every pytest that a test starts would rewrite all plugins' asserts anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: drill test soak lint matrix bench clean
+.PHONY: drill test fuzz soak lint matrix bench clean
 .DELETE_ON_ERROR:
 
 # Drills on real input; ends with the DR section, build/drill.html and build/drill.json.
@@ -26,6 +26,10 @@ drill: $(READY)
 # The whole test suite, without what takes minutes; a process for each core (ARGS=-n0: one in all).
 test: $(READY)
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# The property tests over new examples, twenty times as many.
+fuzz: $(READY)
+	$(BIN)/python -m pytest -n auto -m 'hypothesis and not soak' --hypothesis-profile=fuzz $(ARGS)
 
 # What takes minutes, with what each step took: large trees against rsync, a million files. Needs
 # rsync, and in the folder of temporary files twice the room of /usr/lib, 12 GiB at least.

@@ -1,6 +1,7 @@
 """For every room's tests; what lies beside this file can be imported by them."""
 
 import importlib
+import os
 import pkgutil
 import signal
 
@@ -19,8 +20,15 @@ for _module in pkgutil.walk_packages(pytest_drdrill.__path__, "pytest_drdrill.")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long an example takes says how busy the machine is.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is. Where it decides on a change (CI is set),
+# the suite takes the same examples each time; `make fuzz` and runs by hand look for new ones.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.register_profile("fuzz", settings.get_profile("suite"), max_examples=2000)
 settings.load_profile("suite")
 
 SPEAKS_TO_PYTEST = (

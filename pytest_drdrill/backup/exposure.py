@@ -274,14 +274,15 @@ def _spans(
     own = {}
     for job in jobs:
         told = usable(job) if job.status is BackupStatus.COMPLETED else UsableSpan(None)
-        own[job.id] = _own_span(job, told, delay, lost.get(job.id))
+        own[job.id] = _own_span(told, delay, lost.get(job.id))
     found = []
     for job in jobs:
         parts = [own[job.id]]
         for base in _needed(job, by_id):
             known = own.get(base)
             parts.append(UsableSpan(_LONG_AGO, lost.get(base)) if known is None else known)
-        begins = [part.since for part in parts]
+        # A recovery point after the completion tells of a clock that was set back.
+        begins = [recovery_point_of(job), *(part.since for part in parts)]
         if verified:
             begins.append(job.verified_at)
         since = None if None in begins else max(each for each in begins if each is not None)
@@ -291,15 +292,13 @@ def _spans(
     return sorted(found, key=attrgetter("number"))
 
 
-def _own_span(
-    job: BackupJob, usable: UsableSpan, delay: timedelta, lost: datetime | None
-) -> UsableSpan:
+def _own_span(usable: UsableSpan, delay: timedelta, lost: datetime | None) -> UsableSpan:
     """When a backup can be restored as far as that depends on itself alone."""
     since = usable.since
-    if since is not None:
-        # A recovery point that lies later tells of a clock that was wrong.
-        since = max(since + delay, recovery_point_of(job))
-    return UsableSpan(since, min((m for m in (usable.until, lost) if m is not None), default=None))
+    return UsableSpan(
+        None if since is None else since + delay,
+        min((m for m in (usable.until, lost) if m is not None), default=None),
+    )
 
 
 def _needed(job: BackupJob, by_id: Mapping[str, BackupJob]) -> list[str]:

@@ -138,6 +138,9 @@ def brute_force(jobs, lost, start, end, delay, *, verified):
 @example(([made(1, -5)], {name(1): at(10)}), 0, 10, 0, False)  # lost in the last instant
 @example(([made(1, -5), made(2, 30, -5)], {}), 0, 29, 0, False)  # a clock that was set back
 @example(([made(1, -5), made(2, 3, 7)], {}), 0, 10, 0, False)  # usable in the last one
+@example(  # what it builds on was made while the clock was set back
+    ([made(1, 1, -1), made(2, 0, manifest_id=name(1))], {}), 0, 0, 0, False
+)
 def test_the_worst_instant_is_the_one_that_going_through_all_finds(
     history, start, length, delay, verified
 ):

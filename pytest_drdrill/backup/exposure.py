@@ -14,8 +14,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_drdrill.backup import settings
-from pytest_drdrill.backup.job import BackupJob, BackupStatus, checked_id, number_of
-from pytest_drdrill.backup.maker import UsableSpan
+from pytest_drdrill.backup.job import (
+    BackupJob,
+    BackupStatus,
+    checked_id,
+    number_of,
+    recovery_point_of,
+)
+from pytest_drdrill.backup.maker import UsableSpan, when_completed
 from pytest_drdrill.durations import format_duration
 from pytest_drdrill.text import shown
 
@@ -128,11 +134,6 @@ class _Stretch(NamedTuple):
         return exposure_at(None if self.span is None else self.span.job, self.until)
 
 
-def recovery_point_of(job: BackupJob) -> datetime:
-    """The moment whose state a backup holds: when it began to read."""
-    return job.recovery_point or job.created_at
-
-
 def exposure_at(newest: BackupJob | None, moment: datetime) -> timedelta:
     """What a disaster at a moment costs: the time since a recovery point, or all there ever was.
 
@@ -143,11 +144,6 @@ def exposure_at(newest: BackupJob | None, moment: datetime) -> timedelta:
         moment: when it strikes.
     """
     return timedelta.max if newest is None else moment - recovery_point_of(newest)
-
-
-def when_completed(job: BackupJob) -> UsableSpan:
-    """From when until when a backup can be restored where it was made: once it is completed."""
-    return UsableSpan(job.completed_at or recovery_point_of(job))
 
 
 def backup_exposure(  # noqa: PLR0913 - settings with defaults, by keyword

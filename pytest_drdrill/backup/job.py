@@ -196,6 +196,11 @@ def _check_plain(values: Mapping[str, Any]) -> None:
         raise TypeError("bases are no list of ids")
 
 
+def recovery_point_of(job: BackupJob) -> datetime:
+    """The moment whose state a backup holds: when it began to read."""
+    return job.recovery_point or job.created_at
+
+
 def make_id(number: int, backup_type: BackupType, moment: datetime) -> str:
     """The id of the destination's backup of that number, which sorts by it."""
     return f"{number:06d}-{backup_type}-{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"

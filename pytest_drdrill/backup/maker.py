@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
+from pytest_drdrill.backup.job import recovery_point_of
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Awaitable, Sequence
@@ -24,6 +26,11 @@ class UsableSpan(NamedTuple):
 
     since: datetime | None
     until: datetime | None = None
+
+
+def when_completed(job: BackupJob) -> UsableSpan:
+    """From when until when a backup can be restored where it was made: once it is completed."""
+    return UsableSpan(job.completed_at or recovery_point_of(job))
 
 
 @runtime_checkable

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pytest_drdrill.backup import settings
 from pytest_drdrill.backup.errors import BackupError, BackupNotFound, BackupRefused
-from pytest_drdrill.backup.exposure import exposure_at, recovery_point_of
+from pytest_drdrill.backup.exposure import exposure_at
+from pytest_drdrill.backup.job import recovery_point_of
 from pytest_drdrill.backup.parts import check_parts
 from pytest_drdrill.backup.schedule import BackupSchedule
 from pytest_drdrill.backup.store import Store

@@ -6,7 +6,7 @@ import copy
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from pytest_drdrill.backup.exposure import recovery_point_of
+from pytest_drdrill.backup.job import recovery_point_of
 from pytest_drdrill.backup.maker import FailedRun
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 from pytest_drdrill.backup import settings
 from pytest_drdrill.backup.errors import BackupRefused
-from pytest_drdrill.backup.exposure import BackupExposure, backup_exposure, recovery_point_of
+from pytest_drdrill.backup.exposure import BackupExposure, backup_exposure
+from pytest_drdrill.backup.job import recovery_point_of
 from pytest_drdrill.backup.maker import BackupMaker, FailedRun, UsableSpan
 from pytest_drdrill.backup.paths import absolute, is_missing, refuse_overlap
 from pytest_drdrill.backup.runs import Runs

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pytest_drdrill.backup.capture import Reading
 from pytest_drdrill.backup.create import create
 from pytest_drdrill.backup.errors import BackupDamaged, BackupRefused, RestoreTargetError
-from pytest_drdrill.backup.exposure import when_completed
 from pytest_drdrill.backup.job import MANIFEST, BackupJob, BackupStatus, BackupType
+from pytest_drdrill.backup.maker import UsableSpan, when_completed
 from pytest_drdrill.backup.paths import absolute
 from pytest_drdrill.backup.progress import Reporter
 from pytest_drdrill.backup.store import Store
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
 
-    from pytest_drdrill.backup.maker import UsableSpan
     from pytest_drdrill.backup.progress import BackupProgress
     from pytest_drdrill.backup.prune import PruneResult
     from pytest_drdrill.backup.restore import RestoreResult

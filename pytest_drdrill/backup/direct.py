@@ -19,6 +19,8 @@ PAGE = mmap.PAGESIZE
 """Bytes to whole multiples of which buffers are written: their places too have to be such."""
 _SYNC = 128 << 20
 """Bytes in the page cache after which they are brought to the disk while the next are read."""
+_FLUSH = 16 << 20
+"""Likewise where they go past it, into the disk's own cache, and the disk has time for that."""
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
 
@@ -27,7 +29,7 @@ class UncachedFile:
 
     Args:
         fd: its descriptor, open to be written and read.
-        background: has the thread that brings it to the disk where it goes through the cache.
+        background: has the thread that brings it to the disk.
 
     Attributes:
         fd: as given.
@@ -41,8 +43,14 @@ class UncachedFile:
         self._is_direct = _set_direct(fd, on=True)
         self._unsynced = 0
 
-    def write(self, data: memoryview, position: int) -> None:
-        """Write whole pages to a position that is a multiple of one."""
+    def write(self, data: memoryview, position: int, *, is_idle: bool = False) -> None:
+        """Write whole pages to a position that is a multiple of one.
+
+        Args:
+            data: what.
+            position: where to.
+            is_idle: whether the disk waited for it. A disk that falls behind is not held up.
+        """
         while data:
             try:
                 count = os.pwrite(self.fd, data, position)
@@ -54,7 +62,10 @@ class UncachedFile:
                 continue
             data, position = data[count:], position + count
             self._unsynced += count
-        if not self._is_direct and self._unsynced >= _SYNC:
+        is_due = (
+            is_idle and self._unsynced >= _FLUSH if self._is_direct else self._unsynced >= _SYNC
+        )
+        if is_due:
             self._background.sync(self.fd)
             self._unsynced = 0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,7 +34,8 @@ LARGE = 1 << 20
 """Bytes from which on a file may be spread over buffers."""
 _ROOM = 2 << 20
 """Bytes of a buffer."""
-_BUFFERS = 3
+_BUFFERS = 5
+"""With so many the next files are read while a disk takes its time to empty its cache."""
 _WORTH_A_THREAD = 1 << 16
 """Bytes from which on another thread takes a file's hash."""
 
@@ -231,7 +233,10 @@ class Pack:
         size = self._filled - self._filled % PAGE
         if batch.pieces:
             batch.hashed = self._hashes.run(batch.take_hashes)
-        batch.written = self._writes.run(self._file.write, batch.buffer[:size], self._flushed)
+        is_idle = all(each.is_written for each in self._handed_over)
+        batch.written = self._writes.run(
+            partial(self._file.write, is_idle=is_idle), batch.buffer[:size], self._flushed
+        )
         self._handed_over.append(batch)
         free = self._wait(most=_BUFFERS - 1)
         self._batch = _Batch(page_aligned(_ROOM) if free is None else free, self._take_hashes)
@@ -283,6 +288,11 @@ class _Batch:
     pieces: list[_Piece] = field(default_factory=list)
     hashed: Future[None] | None = None
     written: Future[None] | None = None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether a thread has written it."""
+        return self.written is not None and self.written.done()
 
     def take_hashes(self) -> None:
         """Hash the pieces; after those of all earlier batches."""

@@ -69,6 +69,13 @@ def cached(monkeypatch):
     monkeypatch.setattr(direct, "_DIRECT", 0)
 
 
+@pytest.fixture(params=["direct", "cached"])
+def either_way(request, monkeypatch):
+    """Past the page cache, where one can, and through it."""
+    if request.param == "cached":
+        monkeypatch.setattr(direct, "_DIRECT", 0)
+
+
 def test_they_come_back_by_way_of_the_page_cache(full, large, vault, tmp_path, cached):
     check_round_trip(full, large, vault, tmp_path)
 
@@ -158,8 +165,9 @@ def test_a_tree_of_small_files_starts_no_thread(full, small, vault, tmp_path, mo
     check_round_trip(full, small, vault, tmp_path)
 
 
-def test_they_go_to_the_disk_while_the_next_are_read(full, large, vault, cached, monkeypatch):
-    monkeypatch.setattr(direct, "_SYNC", 1 << 20)
+def test_they_go_to_the_disk_while_the_next_are_read(full, large, vault, either_way, monkeypatch):
+    for name in ("_SYNC", "_FLUSH"):
+        monkeypatch.setattr(direct, name, 1 << 20)
     real = os.fdatasync
     synced = []
     monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(held_by(fd)) or real(fd))
@@ -170,13 +178,14 @@ def test_they_go_to_the_disk_while_the_next_are_read(full, large, vault, cached,
 
 @pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
 def test_a_disk_that_fails_beside_the_reading_fails_the_job(
-    full, large, vault, cached, monkeypatch, call
+    full, large, vault, either_way, monkeypatch, call
 ):
     # The kernel tells it once: who asks later hears nothing.
     def fail(*args):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(direct, "_SYNC", 12 << 20)
+    monkeypatch.setattr(direct, "_FLUSH", 1 << 20)
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(BackupError, match=r"can't write backup .*: Input/output error") as caught:
         full.create_backup(large, vault)
@@ -351,9 +360,27 @@ def any_time(self, function, *args):
     return CHANCE.choice((at_once, at_the_end))(self, function, *args)
 
 
-@pytest.mark.parametrize("way", ["direct", "cached"])
+@pytest.mark.parametrize("run", [at_once, in_order])
+def test_a_disk_empties_its_cache_only_while_it_waits_for_more(
+    full, large, vault, tmp_path, written, monkeypatch, run
+):
+    """Past the page cache; one that falls behind is not held up."""
+    synced = []
+    monkeypatch.setattr(background.Lane, "run", run)
+    monkeypatch.setattr(background.Background, "sync", lambda _, fd: synced.append(fd))
+    monkeypatch.setattr(direct, "_FLUSH", 1 << 20)
+    full.create_backup(large, vault)
+    if takes_direct(tmp_path):
+        *pages, _ = written
+        full_ones = [size for _, _, size in pages if size >= 1 << 20]
+        assert len(synced) == (len(full_ones) if run is at_once else 1)
+        assert len(full_ones) > pack._BUFFERS
+    else:
+        assert not synced
+
+
 @pytest.mark.parametrize("run", [None, at_once, at_the_end, any_time])
-def test_many_small_files(full, small, vault, tmp_path, monkeypatch, run, way):
+def test_many_small_files(full, small, vault, tmp_path, monkeypatch, run, either_way):
     """More than all buffers and batches hold, whoever is the faster one."""
     chance = random.Random(2)
     for number in range(60):
@@ -362,8 +389,7 @@ def test_many_small_files(full, small, vault, tmp_path, monkeypatch, run, way):
         (folder / str(number)).write_bytes(chance.randbytes(chance.randrange(1 << 18)))
         (small / f"little{number}").write_bytes(chance.randbytes(100))
     monkeypatch.setattr(pack, "_ROOM", 1 << 20)
-    if way == "cached":
-        monkeypatch.setattr(direct, "_DIRECT", 0)
+    monkeypatch.setattr(pack, "_BUFFERS", 3)
     monkeypatch.setattr(writer, "_FILES", 5)
     monkeypatch.setattr(writer, "_MOST_BATCHES", 2)
     if run is not None:

@@ -1,7 +1,7 @@
 """What backups cost beside their peers: ratios of neighbouring runs, on the same trees, in one run.
 
     python tests/benchmarks/backup_cost.py [--work DIR] [--rounds 5] [--files 20000]
-        [--large-mib 2048] [--peers cp,find,sha256sum,tar,rsync,restic,borg]
+        [--large-mib 2048] [--peers cp,dd,find,sha256sum,tar,rsync,restic,borg]
 
 Contenders run in turn, in processes of their own, so that starting Python counts as well; what that
 alone takes stands beside it ("start"). Before each, the disk is synced, the source read (borg drops
@@ -10,8 +10,9 @@ when it has been synced too. What it wrote is removed at the very end, where the
 ext4 looks at each lately removed inode before it makes a new one, which costs the next contender
 more than all its own work. A ratio is the median
 of the ratios of one round, since creating files swings by a factor of ten from one minute to the
-next. Peers that are not on the machine are left out: rsync, restic (which always encrypts) and borg
-(here without encryption and compression).
+next. Peers that are not on the machine are left out: rsync, restic (which always encrypts, and here
+compresses) and borg (here without encryption and compression). What ``dd`` takes is no backup but
+the least that one without compression can take: all contents read and brought to the disk.
 
 Small files are copies of the interpreter's own library, large ones are random bytes.
 """
@@ -53,9 +54,11 @@ CALLS = {
 }
 HASH = "find {src} -type f -print0 | xargs -0 -P 2 -n {bunch} sha256sum >/dev/null"
 FIND = "find {src} -printf '%s %T@ %C@ %i %p\\n' >/dev/null"
+WRITE = "bs=2M iflag=fullblock oflag=direct conv=fsync"
 PEERS = {
     "start": {"none": "{python} -c 'from pytest_drdrill import IncrementalBackupStrategy'"},
     "cp -a": {"full": "cp -a {src} {store}/0", "restore": "cp -a {store}/0 {out}"},
+    "dd": {"full": "find {src} -type f -exec cat {{}} + | dd of={store}/0 status=none " + WRITE},
     "find": {"none": FIND, "some": FIND},
     "sha256sum": {"verify": HASH},
     "tar": {
@@ -272,7 +275,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--large-mib", type=int, default=2048)
-    parser.add_argument("--peers", default="cp,find,sha256sum,tar,rsync,restic,borg")
+    parser.add_argument("--peers", default="cp,dd,find,sha256sum,tar,rsync,restic,borg")
     given = parser.parse_args()
     wanted = given.peers.split(",")
     peers = [

@@ -34,7 +34,7 @@ LARGE = 1 << 20
 """Bytes from which on a file may be spread over buffers."""
 _ROOM = 2 << 20
 """Bytes of a buffer."""
-_BUFFERS = 5
+_BUFFERS = 4
 """With so many the next files are read while a disk takes its time to empty its cache."""
 _WORTH_A_THREAD = 1 << 16
 """Bytes from which on another thread takes a file's hash."""

@@ -28,7 +28,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=bool(os.environ.get("CI")),
 )
-settings.register_profile("fuzz", settings.get_profile("suite"), max_examples=2000)
+settings.register_profile(
+    "fuzz", settings.get_profile("suite"), max_examples=2000, derandomize=False
+)
 settings.load_profile("suite")
 
 SPEAKS_TO_PYTEST = (

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import threading
 import time
 from dataclasses import asdict, fields
@@ -114,8 +115,16 @@ class Journal:
     def _begin(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC
         while True:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # another one has just removed the folder
+            # Another one may remove the folder at any moment: before it is looked at, which mkdir
+            # tells as if it were a file, or before it is written to.
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):
+                    if not stat.S_ISDIR(self._folder.lstat().st_mode):
+                        raise
+                continue
+            with contextlib.suppress(FileNotFoundError):
                 return os.open(self.path, flags, 0o600)
 
     def _write(self, record: dict[str, object]) -> None:

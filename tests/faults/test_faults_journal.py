@@ -43,6 +43,35 @@ def test_a_journal_is_on_disk_only_while_something_is_owed(tmp_path):
     assert not journal_folder().exists()
 
 
+def test_the_folder_of_journals_may_go_at_any_moment(tmp_path, monkeypatch):
+    folder = journal_folder()
+    folder.mkdir()
+    mkdir, removed = os.mkdir, []
+
+    def removed_by_another(path, *args):
+        try:
+            mkdir(path, *args)
+        except FileExistsError:
+            if Path(path) == folder and not removed:
+                removed.append(path)
+                Path(path).rmdir()
+            raise
+
+    monkeypatch.setattr(os, "mkdir", removed_by_another)
+    Journal.own().owe(removal(tmp_path / "a"))()
+    assert removed == [folder]
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_what_is_no_folder_of_journals_is_told(tmp_path, dangling):
+    if dangling:
+        journal_folder().symlink_to(tmp_path / "nowhere")
+    else:
+        journal_folder().touch()
+    with pytest.raises(FileExistsError):
+        Journal.own().owe(removal(tmp_path / "a"))
+
+
 def test_what_a_live_process_owes_is_left_to_it(tmp_path):
     (tmp_path / "a").touch()
     Journal.own().owe(removal(tmp_path / "a"))

@@ -597,6 +597,7 @@ def rpo_timer(rpo_timer, monkeypatch):
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("what", SABOTAGE)
 def test_examples_can_go_red(examples, what):
     name, conftest = SABOTAGE[what]

@@ -95,6 +95,7 @@ def run(script, folder):
     return int(done.stdout)
 
 
+@pytest.mark.once
 def test_killed_at_every_call_of_a_backup(full, small, tmp_path):
     points = run(BACKUPS, tmp_path)
     assert points > 50  # the sweep saw the whole of it
@@ -119,6 +120,7 @@ def test_killed_at_every_call_of_a_backup(full, small, tmp_path):
     assert outcomes == {(1, 1), (1, 2), (2, 2)}
 
 
+@pytest.mark.once
 def test_killed_at_every_call_of_a_restore(small, tmp_path):
     old = tmp_path / "old"
     (old / "folder").mkdir(parents=True)

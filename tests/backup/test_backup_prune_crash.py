@@ -38,6 +38,7 @@ def chain(site):
     return [*jobs, site.back_up("incremental", change=False)]
 
 
+@pytest.mark.once
 def test_killed_at_every_call_of_a_pruning(site, chain, tmp_path):
     points = run(PRUNES, tmp_path)
     assert points > 50  # the sweep saw the whole of it

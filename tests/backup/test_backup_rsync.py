@@ -32,7 +32,7 @@ def differences(rsync, source, restored):
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("kind", ["odd", "library"])
+@pytest.mark.parametrize("kind", ["odd", pytest.param("library", marks=pytest.mark.once)])
 def test_rsync_sees_no_difference(tmp_path, vault, kind):
     rsync = needs("rsync")
     if kind == "odd":

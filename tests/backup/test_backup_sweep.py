@@ -20,6 +20,8 @@ from needs import lacks
 from pytest_drdrill.backup import RestoreTargetError, RetentionPolicy
 from pytest_drdrill.backup.exchange import exchange
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def sweep(tmp_path):

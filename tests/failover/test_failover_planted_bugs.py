@@ -10,6 +10,8 @@ import pytest
 
 import pytest_drdrill
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(pytest_drdrill.__file__).parent  # be it a checkout's or an installed one
 TESTS = ("rules", "lifecycle", "virtual", "takeover", "tuning")
@@ -82,7 +84,8 @@ BUGS = {
 @pytest.fixture
 def copy(tmp_path):
     """A copy of the package and of its failover tests, which meet that copy alone."""
-    skip = shutil.ignore_patterns("__pycache__", Path(__file__).name)
+    # What is compiled already stays so: the times of the copied sources are those of the originals.
+    skip = shutil.ignore_patterns(Path(__file__).name)
     shutil.copytree(PACKAGE, tmp_path / "pytest_drdrill", ignore=skip)
     shutil.copytree(ROOT / "tests" / "failover", tmp_path / "tests" / "failover", ignore=skip)
     for name in ("pyproject.toml", "tests/conftest.py"):
@@ -93,7 +96,7 @@ def copy(tmp_path):
 def run_tests(copy, tests=TESTS):
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     command += [f"tests/failover/test_failover_{name}.py" for name in tests]
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
     return subprocess.run(
         command,
         cwd=copy,

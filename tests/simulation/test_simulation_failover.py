@@ -208,6 +208,7 @@ def test_detection_lies_within_the_formula(data):
     check_detection(drawn, *simulate(lambda world: detection(world, "", drawn)))
 
 
+@pytest.mark.once
 def test_ten_thousand_detections_lie_within_the_formula_and_touch_both_ends():
     shares = []
     for seed in range(100):

@@ -39,11 +39,14 @@ STRATEGIES = {
 }
 
 
+# Made once: a sweep asks for it a hundred thousand times.
+_libc_ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+_libc_ptrace.restype = ctypes.c_long
+_libc_ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+
 def _ptrace(request, pid, data=0):
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.ptrace.restype = ctypes.c_long
-    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    if libc.ptrace(request, pid, None, data) == -1:
+    if _libc_ptrace(request, pid, None, data) == -1:
         raise OSError(ctypes.get_errno(), f"ptrace: {os.strerror(ctypes.get_errno())}")
 
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import jsonschema
 import pytest
 
-# Loaded once, here, or every inner run would load all of it anew.
-from pytest_drdrill import *  # noqa: F403
+import pytest_drdrill
 from pytest_drdrill import load_schema
 
 INI = """
@@ -19,7 +19,7 @@ filterwarnings = error
 HEAD = """
 import asyncio, os, signal, time, unittest
 import pytest
-from pytest_drdrill import *
+{ours}
 """
 # Made once: jsonschema.validate() would check the schema itself each time.
 EVIDENCE = jsonschema.Draft202012Validator(load_schema(), format_checker=jsonschema.FormatChecker())
@@ -53,13 +53,20 @@ class Outcome:
         return {name: drill["verdict"] for name, drill in self.drills.items()}
 
 
+def imports_of(source):
+    """Of what the package exports, that which is named there: each process loads all of that."""
+    words = set(re.findall(r"\w+", source))
+    named = sorted(words & set(pytest_drdrill.__all__))
+    return f"from pytest_drdrill import {', '.join(named)}" if named else ""
+
+
 @pytest.fixture
 def drills(pytester):
     """Runs a module of drills in a pytest of its own; evidence checked against the schema."""
     pytester.makeini(INI)
 
     def run(source, *args, mode="no-xdist", report=True, subprocess=False):
-        pytester.makepyfile(test_it=HEAD + source)
+        pytester.makepyfile(test_it=HEAD.format(ours=imports_of(source)) + source)
         path = pytester.path / "evidence.json"
         path.unlink(missing_ok=True)
         given = [*MODES[mode], *args]

@@ -1,6 +1,5 @@
 """For every room's tests; what lies beside this file can be imported by them."""
 
-import gc
 import importlib
 import os
 import pkgutil
@@ -43,15 +42,6 @@ SPEAKS_TO_PYTEST = (
     "COLUMNS",
     "LINES",
 )
-
-
-def pytest_collection_finish():
-    """What is there now stays to the end: nobody need look through it for garbage.
-
-    The oldest pytest does so five times at the end of each run, those within tests too.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -117,14 +117,13 @@ class Journal:
         while True:
             # Another one may remove the folder at any moment: before it is looked at, which mkdir
             # tells as if it were a file, or before it is written to.
-            try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except FileExistsError:
-                with contextlib.suppress(FileNotFoundError):
-                    if not stat.S_ISDIR(self._folder.lstat().st_mode):
-                        raise
-                continue
             with contextlib.suppress(FileNotFoundError):
+                try:
+                    self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                except FileExistsError as error:
+                    is_ours = Path(error.filename) == self._folder
+                    if not (is_ours and stat.S_ISDIR(self._folder.lstat().st_mode)):
+                        raise
                 return os.open(self.path, flags, 0o600)
 
     def _write(self, record: dict[str, object]) -> None:

@@ -62,14 +62,18 @@ def test_the_folder_of_journals_may_go_at_any_moment(tmp_path, monkeypatch):
     assert removed == [folder]
 
 
-@pytest.mark.parametrize("dangling", [False, True])
-def test_what_is_no_folder_of_journals_is_told(tmp_path, dangling):
-    if dangling:
-        journal_folder().symlink_to(tmp_path / "nowhere")
+@pytest.mark.parametrize("which", ["file", "dangling", "state dangling"])
+def test_what_is_no_folder_of_journals_is_told(tmp_path, which):
+    journal, folder = Journal.own(), journal_folder()
+    if which == "file":
+        folder.touch()
+    elif which == "dangling":
+        folder.symlink_to(tmp_path / "nowhere")
     else:
-        journal_folder().touch()
+        folder.parent.rmdir()
+        folder.parent.symlink_to(tmp_path / "nowhere")
     with pytest.raises(FileExistsError):
-        Journal.own().owe(removal(tmp_path / "a"))
+        journal.owe(removal(tmp_path / "a"))
 
 
 def test_what_a_live_process_owes_is_left_to_it(tmp_path):
